@@ -1,0 +1,53 @@
+# Every target works as the first command on a fresh machine with Python 3.11 or newer.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+PORT ?= 8501
+SERVE ?= 1
+NAME ?=
+
+.PHONY: check test test-slow demo app bench schema format
+
+check: $(VENV)/dev
+	$(BIN)/ruff format .
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest -m 'not slow and not browser and not minutes'
+
+$(VENV)/ready: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "featdyn needs Python 3.11 or newer; found none on the PATH"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(VENV)/dev: $(VENV)/ready requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+.PHONY: lint
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy app featdyn_engine store benchmarks
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python tests/browser/chromium.py
+	$(BIN)/pytest
+
+test-slow: $(VENV)/dev
+	$(BIN)/pytest -m slow
+
+demo: $(VENV)/ready
+	$(BIN)/featdyn demo
+	@test "$(SERVE)" = 0 || $(MAKE) --no-print-directory app
+
+app: $(VENV)/ready
+	$(BIN)/streamlit run app/main.py --server.port $(PORT)
+
+bench: $(VENV)/dev
+	$(BIN)/python -m benchmarks $(NAME) $(filter-out $@,$(MAKECMDGOALS))
+
+schema: $(VENV)/ready
+	$(BIN)/python -m store.schema

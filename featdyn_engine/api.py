@@ -1,0 +1,61 @@
+"""For notebooks and oracles: stored networks and evaluation sets, read from files alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from featdyn_engine import checkpoints
+from featdyn_engine.data import evaluation
+from featdyn_engine.data import registry as data_registry
+from featdyn_engine.domain import DataConfig, EvalConfig, InputError, RunConfig
+from featdyn_engine.models import registry as model_registry
+from featdyn_engine.models.blocks import BlockNetwork
+from featdyn_engine.parts import part_path
+
+
+def load_run(home: str | Path, run_id: str) -> RunConfig:
+    """Return the configuration of a run. Raises InputError where the home has no such run."""
+    path = checkpoints.run_folder(Path(home), run_id) / "config.json"
+    if not path.is_file():
+        known = sorted(folder.name for folder in (Path(home) / "runs").glob("*"))
+        raise InputError(
+            f"expected a run of {home} ({', '.join(known) or 'it has none'}), got {run_id!r}"
+        )
+    return RunConfig.from_json(json.loads(path.read_text()))
+
+
+def load_network(home: str | Path, run_id: str, step: int) -> BlockNetwork:
+    """Return the network of a run after ``step`` updates, in evaluation mode, on the CPU.
+
+    It is an ``nn.Sequential`` of its blocks: ``net[:depth]`` is the shallow part of a cut,
+    ``net[depth:]`` the deep part, ``net.block_names`` their names.
+
+    Raises InputError for a run or a step that the home doesn't have.
+    """
+    config = load_run(home, run_id)
+    folder = checkpoints.run_folder(Path(home), run_id)
+    steps = [checkpoint.step for checkpoint in checkpoints.listing(folder)]
+    if step not in steps:
+        raise InputError(f"expected a checkpoint step of run {run_id} ({steps}), got {step}")
+    dataset = data_registry.load(config.data)
+    network = model_registry.build(config.network, dataset.channels, dataset.classes)
+    network.load_state_dict(checkpoints.load(folder, step))
+    return network.eval()
+
+
+def load_eval(home: str | Path, eval_id: str) -> tuple[Tensor, Tensor]:
+    """Return an evaluation set: images as the network takes them (N, C, H, W), labels (N,).
+
+    Images are float32 and normalised; labels are int64, those the stored scores count.
+    Raises InputError for a set that the home doesn't have.
+    """
+    path = part_path(Path(home), "evaluations", eval_id)
+    if not path.is_file():
+        raise InputError(f"expected an evaluation set of {home}, got {eval_id!r}")
+    content: dict[str, Any] = json.loads(pq.read_table(path)["config"][0].as_py())
+    config = EvalConfig(**{**content, "data": DataConfig(**content["data"])})
+    examples = evaluation.load(config)
+    return examples.images, examples.labels

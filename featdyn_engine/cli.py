@@ -1,0 +1,162 @@
+"""The command line: parses, calls the pipeline, prints. Exit codes: 0 done, 1 a finding or a
+failed unit, 2 wrong input (one line, no traceback).
+"""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from featdyn_engine import __version__
+from featdyn_engine.domain import InputError
+from store.home import StoreError, home_from_environment
+
+EXIT_FINDING = 1
+EXIT_WRONG_INPUT = 2
+EXIT_INTERRUPTED = 130
+DEMO_STUDY = Path(__file__).parent / "demo.toml"
+
+app = typer.Typer(
+    help="Train networks, splice their checkpoints, fill the store that the explorer shows.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False, soft_wrap=True)
+
+
+class Device(StrEnum):
+    """Where networks are trained; part of a run's identity."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+StudyPath = Annotated[Path, typer.Argument(metavar="STUDY.toml", help="A study file.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes; by default, and at most, one for each core."),
+]
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where to train; auto takes CUDA, else MPS, else the CPU.")
+]
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+def _workers(asked: int | None, threads: int) -> int:
+    most = max(_cores() // threads, 1)
+    if asked and asked > most:
+        # Measured: two multi-threaded processes on two cores are ten times slower than one.
+        console.print(f"{asked} workers asked, {most} used: no more than cores (same rows)")
+    return min(asked or most, most)
+
+
+def _run(path: Path, workers: int | None, device: Device, command: str) -> None:
+    home = home_from_environment()
+    # Imported late: torch takes seconds, and help or a wrong word should not.
+    from featdyn_engine import pipeline, progress, study
+
+    wanted = study.read(path, pipeline.resolve_device(device.value))
+    with pipeline.engine_lock(home, command):
+        plan = pipeline.plan(wanted, home)
+        watcher = progress.for_console(console)
+        count = _workers(workers, max(run.config.threads for run in wanted.runs))
+        try:
+            outcome = pipeline.run(plan, home, count, watcher, console.print)
+        finally:
+            watcher.stop()
+    for unit, error in outcome.failures:
+        console.print(f"\nfailed: {unit.label} ({unit.kind} {unit.unit_id})\n{error}", markup=False)
+    for finding in outcome.findings:
+        console.print(finding, markup=False)
+    total = len(plan.units)
+    console.print(
+        f"{wanted.name}: {outcome.done} units done now, {len(plan.finished)} before, of {total}; "
+        f"store: {home / 'featdyn.duckdb'}",
+        markup=False,
+    )
+    if outcome.failures or outcome.findings:
+        raise typer.Exit(EXIT_FINDING)
+
+
+@app.command()
+def demo(workers: Workers = None, device: DeviceOption = Device.auto) -> None:
+    """Run the embedded study: digits, ResNet-20, true against random labels; no download."""
+    _run(DEMO_STUDY, workers, device, "featdyn demo")
+
+
+@app.command()
+def run(study: StudyPath, workers: Workers = None, device: DeviceOption = Device.auto) -> None:
+    """Plan a study, skip what is finished, run the rest, fill the store."""
+    _run(study, workers, device, f"featdyn run {study}")
+
+
+@app.command()
+def plan(study: StudyPath, workers: Workers = None, device: DeviceOption = Device.auto) -> None:
+    """Show units of work, checkpoints, disk and time of a study; run nothing of it."""
+    home = home_from_environment()
+    from featdyn_engine import pipeline
+    from featdyn_engine import study as study_files
+
+    planned = pipeline.plan(study_files.read(study, pipeline.resolve_device(device.value)), home)
+    count = _workers(workers, 1)
+    expected = pipeline.forecast(planned, count)
+    for kind in dict.fromkeys(unit.kind for unit in planned.units):
+        of_kind = [unit for unit in planned.units if unit.kind == kind]
+        waiting = sum(unit.unit_id not in planned.finished for unit in of_kind)
+        name = "trainings" if kind == "metrics" else kind
+        console.print(f"{name:<12} {len(of_kind):>6} units, {waiting} to do")
+    console.print(f"{'checkpoints':<12} {expected.checkpoints:>6}")
+    console.print(f"{'disk':<12} {expected.bytes / 1e6:>6.0f} MB more")
+    console.print(f"{'time':<12} {expected.seconds:>6.0f} s with {count} workers, roughly")
+
+
+@app.command()
+def status() -> None:
+    """Show what is done: studies, runs, units, and whether an engine is at work."""
+    home = home_from_environment()
+    from featdyn_engine import pipeline
+
+    for line in pipeline.status(home):
+        console.print(line, markup=False)
+
+
+@app.command()
+def rebuild() -> None:
+    """Make the database anew from the files under runs/ and parts/."""
+    home = home_from_environment()
+    from featdyn_engine import pipeline
+
+    count = pipeline.rebuild(home)
+    console.print(f"made {home / 'featdyn.duckdb'} anew from {count} parts")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    console.print(__version__)
+
+
+def main() -> None:
+    """Run the command line; every wrong input ends in one line and exit code 2."""
+    try:
+        app()
+    except (InputError, StoreError) as problem:
+        print(f"featdyn: {problem}", file=sys.stderr)
+        sys.exit(EXIT_WRONG_INPUT)
+    except KeyboardInterrupt:
+        print("featdyn: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)

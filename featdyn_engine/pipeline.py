@@ -1,0 +1,316 @@
+"""From a study to a filled store: plan, skip what is finished, run, write."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import duckdb
+import pyarrow as pa
+import torch
+from filelock import FileLock, Timeout
+
+from featdyn_engine.analyses.registry import ANALYSES
+from featdyn_engine.checkpoints import TEMPORARY_SUFFIX, write_json
+from featdyn_engine.data import registry as data_registry
+from featdyn_engine.domain import Device, InputError, Unit
+from featdyn_engine.executors import local
+from featdyn_engine.models import registry as model_registry
+from featdyn_engine.parts import part_path, write_part
+from featdyn_engine.study import Study
+from featdyn_engine.units import evaluation_unit, training_unit
+from store import queries, results
+from store.connection import reading
+
+STUDIES = pa.schema(
+    [
+        ("study", pa.string()),
+        ("title", pa.string()),
+        ("position", pa.int32()),
+        ("arm", pa.string()),
+        ("name", pa.string()),
+        ("run_id", pa.string()),
+        ("train_size", pa.int64()),
+        ("config", pa.string()),
+        ("study_toml", pa.string()),
+    ]
+)
+INGEST_SECONDS = 2.0
+BYTES_PER_ROW = 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Units of a study in the order of their needs, and which of them have their part already."""
+
+    study: Study
+    units: tuple[Unit, ...]
+    finished: frozenset[str]
+
+    @property
+    def waiting(self) -> tuple[Unit, ...]:
+        """Units that still have to run."""
+        return tuple(unit for unit in self.units if unit.unit_id not in self.finished)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What running a plan would take: bytes on disk, and seconds on this machine."""
+
+    checkpoints: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: units done now, failures (unit, reason), findings about the results."""
+
+    done: int
+    failures: tuple[tuple[Unit, str], ...]
+    findings: tuple[str, ...]
+
+
+class Watcher(Protocol):
+    """Who shows how far the work is; see ``progress.py``."""
+
+    def start(self, waiting: Sequence[Unit], finished: int) -> None:
+        """Hear what there is to do, and how many units were finished before."""
+
+    def advance(self, unit: Unit, share: float) -> None:
+        """Hear the share done, 0 to 1, of a running unit."""
+
+    def end(self, unit: Unit, error: str | None) -> None:
+        """Hear that a unit is over, with the reason if it failed."""
+
+
+def resolve_device(asked: str) -> Device:
+    """Turn ``auto`` into the best device here. Raises InputError for one that isn't here."""
+    here: dict[str, Device] = {"cpu": "cpu"}
+    if torch.backends.mps.is_available():
+        here = {"mps": "mps", **here}
+    if torch.cuda.is_available():
+        here = {"cuda": "cuda", **here}
+    if asked == "auto":
+        return next(iter(here.values()))
+    if asked not in here:
+        raise InputError(f"--device: expected one of {', '.join(['auto', *here])}, got {asked}")
+    return here[asked]
+
+
+def plan(study: Study, home: Path) -> Plan:
+    """List every unit of a study once: trainings, evaluation sets, then analyses."""
+    units: dict[str, Unit] = {}
+    for run in study.runs:
+        label = f"train {run.name}"
+        units[run.config.run_id] = training_unit(run.config, label, run.train_size)
+    for kind, settings in study.analyses:
+        for run in study.runs:
+            for config in ANALYSES[kind].evaluation_sets(settings, run.config):
+                units[config.eval_id] = evaluation_unit(config)
+    arm_of = {run.config.run_id: run.name for run in study.runs}
+    analyses = study.units()
+    # The longest first: two workers then end together.
+    for unit in sorted(analyses, key=lambda unit: -unit.cost):
+        units[unit.unit_id] = _named(unit, arm_of[unit.run_id or ""])
+    finished = {key for key, unit in units.items() if part_path(home, unit.kind, key).exists()}
+    return Plan(study, tuple(units.values()), frozenset(finished))
+
+
+def _named(unit: Unit, run_name: str) -> Unit:
+    return Unit(**{**unit.__dict__, "label": f"{run_name}: {unit.label}"})
+
+
+def forecast(plan: Plan, workers: int) -> Forecast:
+    """Estimate disk and time of what waits, from a second of timing the first run's network."""
+    per_run: dict[str, int] = {}
+    seconds_per_forward = 0.0
+    for run in plan.study.runs:
+        dataset = data_registry.load(run.config.data)
+        network = model_registry.build(run.config.network, dataset.channels, dataset.classes)
+        tensors = network.state_dict().values()
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        per_run[run.config.run_id] = size * len(run.config.checkpoints)
+        if not seconds_per_forward and plan.waiting:
+            images = dataset.train_images[:250]
+            seconds_per_forward = _time_forward(network.eval(), images) / len(images)
+    trainings = [unit for unit in plan.waiting if unit.kind == "metrics"]
+    rows = sum(
+        len(unit.spec.run.checkpoints) ** 2 for unit in plan.waiting if unit.kind in ANALYSES
+    )
+    disk = sum(per_run[unit.unit_id] for unit in trainings) + rows * BYTES_PER_ROW
+    count = sum(len(run.config.checkpoints) for run in plan.study.runs)
+    work = sum(unit.cost for unit in plan.waiting)
+    return Forecast(count, disk, work * seconds_per_forward / workers)
+
+
+@torch.inference_mode()
+def _time_forward(network: torch.nn.Module, images: torch.Tensor) -> float:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        network(images)
+        started = time.monotonic()
+        repeats = 0
+        while time.monotonic() - started < 1:
+            network(images)
+            repeats += 1
+        return (time.monotonic() - started) / repeats
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def engine_lock(home: Path, command: str) -> Iterator[None]:
+    """Hold a home for one engine; the lock goes with its process, however that ends.
+
+    Raises InputError that says who holds it.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    holder = home / "engine.json"
+    lock = FileLock(home / "engine.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        about = json.loads(holder.read_text()) if holder.exists() else {}
+        raise InputError(
+            f"{home}: expected no other engine at work here, but `{about.get('command', '?')}` "
+            f"(process {about.get('pid', '?')}, since {about.get('since', '?')}) holds it; wait "
+            "for it, stop it, or set FEATDYN_HOME to another folder"
+        ) from None
+    try:
+        since = time.strftime("%H:%M:%S")
+        write_json(holder, {"pid": os.getpid(), "command": command, "since": since})
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _clear_leftovers(home: Path) -> None:
+    """Remove temporary files of a killed engine; only the holder of the lock may."""
+    for folder in ("parts", "runs"):
+        for leftover in (home / folder).rglob(f"*{TEMPORARY_SUFFIX}"):
+            leftover.unlink()
+
+
+def _write_study(study: Study, home: Path) -> Path:
+    rows = [
+        {
+            "study": study.name,
+            "title": study.title,
+            "position": position,
+            "arm": run.arm,
+            "name": run.name,
+            "run_id": run.config.run_id,
+            "train_size": run.train_size,
+            "config": json.dumps(asdict(run.config), sort_keys=True),
+            "study_toml": study.text,
+        }
+        for position, run in enumerate(study.runs)
+    ]
+    about = {"kind": "studies", "unit_id": study.name, "run_id": None}
+    write_part(home, "studies", study.name, pa.Table.from_pylist(rows, STUDIES), about)
+    return part_path(home, "studies", study.name)
+
+
+def _catch_up(home: Path) -> None:
+    """Bring parts into the store that a killed engine wrote but did not ingest."""
+    known = results.ingested_units(home)
+    parts = sorted((home / "parts").glob("*/*.parquet"))
+    missing = [part for part in parts if (part.parent.name, part.stem) not in known]
+    if missing:
+        results.ingest(home, missing)
+
+
+def open_store(home: Path, say: Callable[[str], None]) -> None:
+    """Make sure that the store opens; a damaged database is set aside and made anew from files."""
+    try:
+        results.ingested_units(home)
+    except duckdb.Error as problem:
+        aside = results.set_aside(home)
+        say(f"the database did not open ({str(problem).splitlines()[0]}); kept as {aside.name}")
+        say(f"made anew from {results.rebuild(home)} parts")
+
+
+def run(
+    plan: Plan,
+    home: Path,
+    workers: int,
+    watcher: Watcher,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Do what a plan still needs and bring it into the store. The caller holds ``engine_lock``.
+
+    Failed units leave the others alone; findings speak of finished runs that miss ``must_fit``.
+    """
+    open_store(home, say)
+    _clear_leftovers(home)
+    _write_study(plan.study, home)
+    _catch_up(home)
+    watcher.start(plan.waiting, len(plan.units) - len(plan.waiting))
+    failures: list[tuple[Unit, str]] = []
+    fresh: list[Path] = []
+    last_ingest = time.monotonic()
+    threads = max(run.config.threads for run in plan.study.runs)
+    finished = set(plan.finished)
+    if plan.waiting:
+        ends = local.run_units(plan.waiting, finished, home, workers, threads, watcher.advance)
+        for ended in ends:
+            watcher.end(ended.unit, ended.error)
+            if ended.error:
+                failures.append((ended.unit, ended.error))
+                continue
+            fresh.append(part_path(home, ended.unit.kind, ended.unit.unit_id))
+            if time.monotonic() - last_ingest > INGEST_SECONDS:
+                results.ingest(home, fresh)
+                fresh, last_ingest = [], time.monotonic()
+        if fresh:
+            results.ingest(home, fresh)
+    done = len(plan.waiting) - len(failures)
+    return Outcome(done, tuple(failures), tuple(_unfitted(plan.study, home)))
+
+
+def _unfitted(study: Study, home: Path) -> Iterator[str]:
+    if study.must_fit is None:
+        return
+    names = {run.config.run_id: run.name for run in study.runs}
+    with reading(home) as connection:
+        final = queries.final_training_accuracy(connection, list(names))
+    for run_id, step, accuracy in final.iter_rows():
+        if accuracy < study.must_fit:
+            yield (
+                f"{names[run_id]} (run {run_id}): expected at least {study.must_fit:.1%} on its "
+                f"training set after {step} steps, got {accuracy:.1%}; train longer"
+            )
+
+
+def rebuild(home: Path) -> int:
+    """Make the database anew from files, under the engine's lock; return the number of parts.
+
+    Raises InputError where the home has no parts, or another engine holds it.
+    """
+    if not (home / "parts").is_dir():
+        raise InputError(f"{home}: expected a home with parts/, found none; run `featdyn demo`")
+    with engine_lock(home, "featdyn rebuild"):
+        return results.rebuild(home)
+
+
+def status(home: Path) -> Iterator[str]:
+    """Lines that say what a home holds. Raises StoreMissingError where it has no store."""
+    with reading(home) as connection:
+        studies = queries.studies(connection)
+        units = queries.unit_counts(connection)
+    yield f"{home / 'featdyn.duckdb'}"
+    for study, title, runs, finished in studies.iter_rows():
+        yield f"study {study} ({title}): {finished} of {runs} runs finished"
+    for kind, count, seconds in units.iter_rows():
+        yield f"{kind:<12} {count:>6} units, {seconds:.0f} s of work"
+    holder = home / "engine.json"
+    if holder.exists():
+        about = json.loads(holder.read_text())
+        yield f"at work: {about['command']} (process {about['pid']}, since {about['since']})"

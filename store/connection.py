@@ -1,0 +1,130 @@
+"""Connections to DuckDB: short, retried, checked against the schema's version.
+
+DuckDB allows one read-write process or many readers, so nobody keeps a connection: readers
+open, query, close; the engine computes first and opens to write. Both retry with a bound.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from store.home import StoreError, database_path
+
+MIGRATIONS = sorted((Path(__file__).parent / "migrations").glob("*.sql"))
+READ_PATIENCE_SECONDS = 20.0
+WRITE_PATIENCE_SECONDS = 120.0
+
+
+class StoreMissingError(StoreError):
+    """There is no database yet."""
+
+
+def _is_busy(problem: duckdb.Error) -> bool:
+    text = str(problem)
+    return "Could not set lock" in text or "Conflicting lock" in text
+
+
+def _open(path: Path, read_only: bool, patience: float) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + patience
+    pause = 0.005
+    while True:
+        try:
+            return duckdb.connect(str(path), read_only=read_only)
+        except duckdb.Error as problem:
+            if not _is_busy(problem):
+                raise
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"{path}: expected it to be free within {patience:.0f} s, but another process "
+                    "keeps it open; close that process (a database shell, a notebook)"
+                ) from None
+            # Random pauses: two processes that retry in step would block each other for ever.
+            time.sleep(pause * (0.5 + random.random()))
+            pause = min(pause * 1.5, 0.1)
+
+
+def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
+    """Return the number of migrations applied; 0 for an empty database."""
+    # fetchall, not fetchone: DuckDB 2 refuses further work beside an unfinished result.
+    tables = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE table_name = 'schema_migrations'"
+    ).fetchall()
+    if not tables:
+        return 0
+    applied = connection.execute("SELECT version FROM base.schema_migrations").fetchall()
+    return max((int(version) for (version,) in applied), default=0)
+
+
+def _refuse_newer(path: Path, version: int) -> None:
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"{path}: expected a store of schema {len(MIGRATIONS)} or older, got {version}: "
+            "it was written by a newer featdyn; upgrade, or set FEATDYN_HOME to another folder"
+        )
+
+
+def migrate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Apply the migrations that are missing, each in a transaction of its own."""
+    applied = schema_version(connection)
+    for version, path in enumerate(MIGRATIONS[applied:], start=applied + 1):
+        connection.execute("BEGIN")
+        connection.execute(path.read_text())
+        connection.execute("INSERT INTO base.schema_migrations VALUES (?, ?)", [version, path.stem])
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def reading(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the store of a home to read.
+
+    Raises StoreMissingError where there is no database, StoreError for one of another schema or one
+    that stays locked for 20 s.
+    """
+    path = database_path(home)
+    if not path.is_file():
+        raise StoreMissingError(f"{home}: expected a store, found none; run `featdyn demo`")
+    connection = _open(path, read_only=True, patience=READ_PATIENCE_SECONDS)
+    try:
+        version = schema_version(connection)
+        _refuse_newer(path, version)
+        if version == 0:
+            raise StoreMissingError(
+                f"{home}: expected a store, found an empty one; run `featdyn demo`"
+            )
+        if version < len(MIGRATIONS):
+            raise StoreError(
+                f"{path}: expected schema {len(MIGRATIONS)}, got {version}; run `featdyn rebuild`"
+            )
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def writing(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the store of a home to write, made and migrated where needed; checkpoint at the end.
+
+    Raises StoreError for a store of a newer schema (nothing is written) or one that stays
+    locked for 120 s.
+    """
+    with writing_file(database_path(home)) as connection:
+        yield connection
+
+
+@contextmanager
+def writing_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database file to write (see ``writing``)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = _open(path, read_only=False, patience=WRITE_PATIENCE_SECONDS)
+    try:
+        _refuse_newer(path, schema_version(connection))
+        migrate(connection)
+        yield connection
+        # An empty log afterwards: a reader never has to replay one.
+        connection.execute("CHECKPOINT")
+    finally:
+        connection.close()

@@ -1,0 +1,47 @@
+"""FEATDYN_HOME: the folder that holds the database, the runs and the parts."""
+
+import os
+from pathlib import Path
+
+VARIABLE = "FEATDYN_HOME"
+
+
+class StoreError(ValueError):
+    """A store or home that can't be used: one line, what was expected, what came, what to do."""
+
+
+def home_from_environment() -> Path:
+    """Return FEATDYN_HOME, by default ``var`` under the working folder. Creates nothing.
+
+    Raises StoreError where that path, or one above it, is a file.
+    """
+    home = Path(os.environ.get(VARIABLE) or "var").absolute()
+    for path in (home, *home.parents):
+        if path.is_dir():
+            return home
+        if path.exists():
+            raise StoreError(
+                f"{VARIABLE}={home}: expected a folder, but {path} is a file; "
+                f"set {VARIABLE} to another path"
+            )
+    return home
+
+
+def database_path(home: Path) -> Path:
+    """Path of the database of a home."""
+    return home / "featdyn.duckdb"
+
+
+def revision(home: Path) -> int:
+    """Counter of ingests, 0 before the first: whoever caches rows keys on it."""
+    try:
+        return int((home / "revision").read_text())
+    except FileNotFoundError:
+        return 0
+
+
+def next_revision(home: Path) -> None:
+    """Replace the counter by the next number, atomically."""
+    temporary = home / "revision.partial"
+    temporary.write_text(str(revision(home) + 1))
+    os.replace(temporary, home / "revision")

@@ -1,0 +1,105 @@
+"""Writes: Parquet parts and checkpoint records into the database, one transaction an ingest."""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from store.connection import writing, writing_file
+from store.home import database_path, next_revision
+
+TABLES = {
+    "studies": "study_runs",
+    "evaluations": "evaluations",
+    "metrics": "metrics",
+    "splices": "splices",
+}
+METADATA_KEY = b"featdyn"
+
+
+def _about(part: Path) -> dict[str, Any]:
+    metadata = pq.read_schema(part).metadata or {}
+    content: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+    return content
+
+
+def _load_part(connection: duckdb.DuckDBPyConnection, home: Path, part: Path) -> None:
+    about = _about(part)
+    unit_id, kind = about["unit_id"], about["kind"]
+    table = f"base.{TABLES[kind]}"
+    connection.execute(f"DELETE FROM {table} WHERE unit_id = ?", [unit_id])
+    connection.execute(f"INSERT INTO {table} BY NAME FROM read_parquet(?)", [str(part)])
+    connection.execute("DELETE FROM base.units WHERE unit_id = ? AND kind = ?", [unit_id, kind])
+    if kind == "metrics":
+        _load_checkpoints(connection, home, about["run_id"])
+    if kind != "studies":
+        row = [unit_id, kind, about["run_id"], about["label"], pq.read_metadata(part).num_rows]
+        row += [about["seconds"], about["finished_at"], json.dumps(about["versions"])]
+        connection.execute(
+            "INSERT INTO base.units SELECT ?, ?, ?, ?, ?, ?, ?::TIMESTAMPTZ AT TIME ZONE 'UTC', ?",
+            row,
+        )
+
+
+def _load_checkpoints(connection: duckdb.DuckDBPyConnection, home: Path, run_id: str) -> None:
+    connection.execute("DELETE FROM base.checkpoints WHERE run_id = ?", [run_id])
+    for record in sorted((home / "runs" / run_id / "checkpoints").glob("step-*.json")):
+        row = json.loads(record.read_text())
+        connection.execute(
+            "INSERT INTO base.checkpoints VALUES (?, ?, ?, ?, ?, ?)",
+            [run_id, run_id, row["step"], row["epoch"], row["sha256"], row["bytes"]],
+        )
+
+
+def _load_all(connection: duckdb.DuckDBPyConnection, home: Path, parts: Sequence[Path]) -> None:
+    connection.execute("BEGIN")
+    for part in parts:
+        _load_part(connection, home, part)
+    connection.execute("COMMIT")
+
+
+def ingest(home: Path, parts: Sequence[Path]) -> None:
+    """Bring finished parts into the store, all of them or none; what they held before goes."""
+    with writing(home) as connection:
+        _load_all(connection, home, parts)
+    next_revision(home)
+
+
+def ingested_units(home: Path) -> set[tuple[str, str]]:
+    """(kind, unit_id) of every unit in the store; makes and migrates the store where needed."""
+    with writing(home) as connection:
+        return set(connection.execute("SELECT kind, unit_id FROM base.units").fetchall())
+
+
+def set_aside(home: Path) -> Path:
+    """Move a database that doesn't open, and its log, out of the way; return its new path."""
+    path = database_path(home)
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    os.replace(path, aside)
+    log = path.with_name(path.name + ".wal")
+    if log.exists():
+        os.replace(log, aside.with_name(aside.name + ".wal"))
+    return aside
+
+
+def rebuild(home: Path) -> int:
+    """Make the database anew from parts/ and runs/; return the number of parts.
+
+    The new file takes the place of the old one when it is whole.
+    """
+    parts = sorted((home / "parts").glob("*/*.parquet"))
+    path = database_path(home)
+    fresh = path.with_name(path.name + ".rebuild")
+    for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):
+        leftover.unlink(missing_ok=True)
+    with writing_file(fresh) as connection:
+        _load_all(connection, home, parts)
+    path.with_name(path.name + ".wal").unlink(missing_ok=True)
+    os.replace(fresh, path)
+    next_revision(home)
+    return len(parts)

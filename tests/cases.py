@@ -1,0 +1,34 @@
+"""Studies for tests: small enough for seconds, whole enough for every table and page."""
+
+TINY_STUDY = """
+name = "tiny"
+title = "Tiny: true against random labels"
+
+[data]
+name = "digits"
+train_size = 96
+
+[network]
+name = "resnet20"
+
+[training]
+steps = 20
+batch_size = 32
+lr = 0.05
+schedule = "step"
+milestones = [0.8]
+
+[checkpoints]
+steps = [0, 1, 2, 4, 6, 8, 10, 12, 16, 20]
+
+[[arms]]
+name = "true labels"
+
+[[arms]]
+name = "random labels"
+label_noise = 1.0
+
+[[analyses]]
+kind = "splices"
+evaluations = [{ split = "train", n = 40 }, { split = "test", n = 40 }]
+"""

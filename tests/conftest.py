@@ -1,0 +1,35 @@
+"""Fixtures shared by all tests: a home with a finished tiny study, made once a session."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.cases import TINY_STUDY
+
+
+class Silent:
+    """A watcher that shows nothing."""
+
+    def start(self, waiting: Sequence[object], finished: int) -> None: ...
+    def advance(self, unit: object, share: float) -> None: ...
+    def end(self, unit: object, error: str | None) -> None: ...
+
+
+def fill(home: Path, text: str = TINY_STUDY, workers: int = 1) -> None:
+    """Run a study into a home."""
+    from featdyn_engine import pipeline, study
+
+    with pipeline.engine_lock(home, "tests"):
+        plan = pipeline.plan(study.parse(text, "tiny.toml"), home)
+        outcome = pipeline.run(plan, home, workers, Silent())
+    assert not outcome.failures
+
+
+@pytest.fixture(scope="session")
+def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home that holds the tiny study, finished. Tests must not write to it."""
+    home = tmp_path_factory.mktemp("tiny")
+    fill(home, workers=min(2, os.cpu_count() or 1))
+    return home

@@ -1,0 +1,33 @@
+"""Every cached read: answers are kept until the store's revision moves on."""
+
+from pathlib import Path
+
+import polars as pl
+import streamlit as st
+
+from store import queries
+from store.connection import reading
+from store.home import home_from_environment, revision
+
+
+@st.cache_data(max_entries=200, show_spinner="Reading the store ...")
+def _answer(
+    home: Path,
+    revision: int,  # noqa: ARG001 (part of the cache's key)
+    question: str,
+    arguments: tuple[object, ...],
+) -> pl.DataFrame:
+    plain = [list(item) if isinstance(item, tuple) else item for item in arguments]
+    with reading(home) as connection:
+        frame: pl.DataFrame = getattr(queries, question)(connection, *plain)
+    return frame
+
+
+def ask(question: str, *arguments: object) -> pl.DataFrame:
+    """Answer a question of ``store.queries`` by its name; lists are given as tuples.
+
+    Raises StoreMissingError where there is no store, StoreError where it can't be read.
+    """
+    home = home_from_environment()
+    answer: pl.DataFrame = _answer(home, revision(home), question, arguments)
+    return answer

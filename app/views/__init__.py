@@ -1,0 +1,1 @@
+"""Pages: one module, one render() each."""

@@ -47,7 +47,7 @@ app: $(VENV)/ready
 	$(BIN)/streamlit run app/main.py --server.port $(PORT)
 
 bench: $(VENV)/dev
-	$(BIN)/python -m benchmarks $(NAME) $(filter-out $@,$(MAKECMDGOALS))
+	$(BIN)/python -m benchmarks $(NAME)
 
 schema: $(VENV)/ready
 	$(BIN)/python -m store.schema

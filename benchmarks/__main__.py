@@ -1,0 +1,27 @@
+"""``make bench`` runs all, ``make bench NAME=splice_exact`` one."""
+
+import sys
+
+from benchmarks import splice_exact
+from benchmarks.harness import measure
+
+BENCHMARKS = {"splice_exact": splice_exact.benchmark}
+REPEATS = 3
+
+
+def main(names: list[str]) -> int:
+    """Measure the named benchmarks, or all; print a line each. Returns the exit code."""
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"bench: expected one of {', '.join(BENCHMARKS)}, got {unknown[0]}")
+        return 2
+    for name in names or BENCHMARKS:
+        result = measure(BENCHMARKS[name](), REPEATS)
+        print(
+            f"{name}: {result['ratio']} x the reference (goal {result['goal']}), {result['seconds']}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -17,9 +17,8 @@ def main(names: list[str]) -> int:
         return 2
     for name in names or BENCHMARKS:
         result = measure(BENCHMARKS[name](), REPEATS)
-        print(
-            f"{name}: {result['ratio']} x the reference (goal {result['goal']}), {result['seconds']}"
-        )
+        ratio, goal, seconds = result["ratio"], result["goal"], result["seconds"]
+        print(f"{name}: {ratio} x the reference (goal {goal}), median seconds {seconds}")
     return 0
 
 

@@ -1,8 +1,7 @@
 """Independent random streams: every draw names its purpose, so no two draws share a state."""
 
-import zlib
+import hashlib
 
-import numpy as np
 import torch
 
 
@@ -12,6 +11,5 @@ def generator(purpose: str, *seeds: int) -> torch.Generator:
     Without the purpose, "the first 500 of seed 0" and "the noisy labels of seed 0" would be
     the same examples.
     """
-    entropy = (zlib.crc32(purpose.encode()), *seeds)
-    state = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state))
+    digest = hashlib.sha256(repr((purpose, *seeds)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))

@@ -66,7 +66,9 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     if recipe.schedule == "constant":
         return recipe.lr
     if recipe.schedule == "step":
-        passed = sum(progress >= milestone for milestone in recipe.milestones)
+        # The first step at or past the share; 0.3 * 30 is a little more than 9 in floating point.
+        marks = [math.ceil(share * recipe.steps - 1e-6) for share in recipe.milestones]
+        passed = sum(step >= mark for mark in marks)
         return recipe.lr * recipe.gamma**passed
     if progress < WARM_UP_SHARE:
         return recipe.lr * (1 / 25 + (1 - 1 / 25) * progress / WARM_UP_SHARE)
@@ -183,7 +185,7 @@ def train(
 
     with cpu_threads(config.threads):
         network.train()
-        if log.step == 0:
+        if not log.rows:
             checkpoint()
         while log.step < recipe.steps:
             epoch, position = divmod(log.step, per_epoch)

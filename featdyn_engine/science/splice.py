@@ -66,8 +66,10 @@ def splice_matrix(
     Networks must be in evaluation mode. images: (N, C, H, W), normalised; labels: int64 (N,).
     ``progress`` hears the share done, 0 to 1. Sums are kept in float64.
 
-    Raises ValueError for a depth outside 1 .. L - 1 or a network in training mode.
+    Raises ValueError for a depth outside 1 .. L - 1, a network in training mode, or no images.
     """
+    if not len(labels):
+        raise ValueError("images: expected at least one image, got none")
     size = len(networks)
     if not 1 <= depth < len(networks[0]):
         raise ValueError(f"depth: expected 1 to {len(networks[0]) - 1}, got {depth}")
@@ -79,7 +81,8 @@ def splice_matrix(
     agreeing = torch.zeros(size, size, dtype=torch.int64)
     loss = torch.zeros(size, size, dtype=torch.float64)
     margin = torch.zeros(size, size, dtype=torch.float64)
-    predicted: Tensor | None = None
+    classes = deep[0](shallow[0](images[:1])).shape[1]
+    predicted = torch.zeros(size, size, classes, dtype=torch.int64)
     batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
     for done, (x, y) in enumerate(batches):
         features = [part(x) for part in shallow]
@@ -92,12 +95,7 @@ def splice_matrix(
                 agreeing[s, t] += (prediction == reference).sum()
                 loss[s, t] += F.cross_entropy(logits.double(), y, reduction="sum")
                 margin[s, t] += margins(logits, y).double().sum()
-                classes = logits.shape[1]
-                if predicted is None:
-                    predicted = torch.zeros(size, size, classes, dtype=torch.int64)
                 predicted[s, t] += torch.bincount(prediction, minlength=classes)
             progress((done + (t + 1) / size) / len(batches))
     n = len(labels)
-    if predicted is None:
-        raise ValueError("expected at least one image, got none")
     return SpliceMatrix(n, correct, loss / n, margin / n, agreeing.double() / n, predicted)

@@ -1,0 +1,158 @@
+"""The app reads while the engine writes, in processes of their own, and both get on."""
+
+import multiprocessing
+import queue
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store import connection as connections
+from store.connection import reading, writing
+from store.home import StoreError, database_path
+from store.results import ingest
+
+SECONDS = 60.0
+PARTS_AT_ONCE = 2
+ROWS_OF_A_PART = 100  # 10 x 10 checkpoints
+LEAST_READS = 100
+LEAST_INGESTS = 30
+
+
+def _ingest_in_a_loop(home: Path, seconds: float, answers: Any) -> None:
+    parts = sorted((home / "parts" / "splices").glob("*.parquet"))
+    count = 0
+    try:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            first = count * PARTS_AT_ONCE % len(parts)
+            ingest(home, parts[first : first + PARTS_AT_ONCE])
+            count += 1
+        answers.put(("ingests", count))
+    except BaseException as problem:
+        answers.put(("ingests", repr(problem)))
+        raise
+
+
+def _read_in_a_loop(home: Path, seconds: float, answers: Any) -> None:
+    count = most = 0
+    try:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with reading(home) as connection:
+                rows = connection.execute("SELECT count(*) FROM splices").fetchall()[0][0]
+                counted = connection.execute(
+                    "SELECT coalesce(sum(row_count), 0)::BIGINT FROM units WHERE kind = 'splices'"
+                ).fetchall()[0][0]
+            if rows != counted or rows % (PARTS_AT_ONCE * ROWS_OF_A_PART) or rows < most:
+                raise AssertionError(f"half an ingest: {rows} rows, {counted} counted, {most} seen")
+            count, most = count + 1, rows
+        answers.put(("reads", count))
+    except BaseException as problem:
+        answers.put(("reads", repr(problem)))
+        raise
+
+
+@pytest.mark.minutes
+def test_a_reader_and_an_engine_share_a_home_for_a_minute(unindexed_home: Path) -> None:
+    with writing(unindexed_home):
+        pass
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    processes = [
+        context.Process(target=target, args=(unindexed_home, SECONDS, answers), daemon=True)
+        for target in (_read_in_a_loop, _ingest_in_a_loop)
+    ]
+    for process in processes:
+        process.start()
+    # Past the longest patience: a side that starves must be heard, not timed out.
+    found = dict(
+        answers.get(timeout=SECONDS + connections.WRITE_PATIENCE_SECONDS + 20) for _ in processes
+    )
+    for process in processes:
+        process.join(20)
+    assert isinstance(found["reads"], int), found
+    assert isinstance(found["ingests"], int), found
+    assert found["reads"] >= LEAST_READS, found
+    assert found["ingests"] >= LEAST_INGESTS, found
+    with reading(unindexed_home) as connection:
+        parts = len(list((unindexed_home / "parts" / "splices").iterdir()))
+        rows = connection.execute("SELECT count(*) FROM splices").fetchall()
+    assert rows == [(parts * ROWS_OF_A_PART,)]
+
+
+def _hold(path: Path, read_only: bool, held: Any, release: Any) -> None:
+    import duckdb
+
+    connection = duckdb.connect(str(path), read_only=read_only)
+    held.set()
+    release.wait(60)
+    connection.close()
+
+
+@contextmanager
+def held_open(home: Path, read_only: bool) -> Iterator[Any]:
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    process = context.Process(
+        target=_hold, args=(database_path(home), read_only, held, release), daemon=True
+    )
+    process.start()
+    try:
+        assert held.wait(30)
+        yield release
+    finally:
+        release.set()
+        process.join(20)
+
+
+@pytest.mark.parametrize(
+    ("access", "patience", "holder_reads"),
+    [
+        (reading, "READ_PATIENCE_SECONDS", False),
+        (writing, "WRITE_PATIENCE_SECONDS", False),
+        (writing, "WRITE_PATIENCE_SECONDS", True),
+    ],
+)
+def test_patience_ends_with_one_clear_line(
+    access: Any,
+    patience: str,
+    holder_reads: bool,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, patience, 0.5)
+    with held_open(own_home, holder_reads):
+        started = time.monotonic()
+        with pytest.raises(StoreError, match="another process keeps it open; close") as caught:
+            access(own_home).__enter__()
+        assert 0.5 <= time.monotonic() - started < 5
+    assert "\n" not in str(caught.value)
+    assert str(database_path(own_home)) in str(caught.value)
+
+
+def test_a_writer_waits_for_a_reader_to_close(own_home: Path) -> None:
+    with held_open(own_home, read_only=True) as release:
+        context = multiprocessing.get_context("spawn")
+        answers = context.Queue()
+        process = context.Process(target=_ingest_in_a_loop, args=(own_home, 0.1, answers))
+        process.start()
+        with pytest.raises(queue.Empty):
+            answers.get(timeout=3)
+        release.set()
+        name, count = answers.get(timeout=20)
+        process.join(20)
+    assert name == "ingests"
+    assert isinstance(count, int), count
+    assert count >= 1
+
+
+def test_readers_do_not_wait_for_each_other(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "READ_PATIENCE_SECONDS", 0.0)
+    with held_open(own_home, read_only=True), reading(own_home) as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchall() == [(2,)]

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,7 +24,7 @@ from featdyn_engine.parts import part_path, write_part
 from featdyn_engine.study import Study
 from featdyn_engine.units import evaluation_unit, training_unit
 from store import queries, results
-from store.connection import reading
+from store.connection import reading, refuse_newer_store
 
 STUDIES = pa.schema(
     [
@@ -168,9 +168,17 @@ def _time_forward(network: torch.nn.Module, images: torch.Tensor) -> float:
 def engine_lock(home: Path, command: str) -> Iterator[None]:
     """Hold a home for one engine; the lock goes with its process, however that ends.
 
-    Raises InputError that says who holds it.
+    Raises InputError that says who holds it, StoreError for a store of a newer schema; neither
+    leaves a trace in the home.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    # A damaged store passes here: ``open_store`` sets it aside and makes it anew.
+    with suppress(duckdb.Error):
+        refuse_newer_store(home)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        reason = problem.strerror
+        raise InputError(f"{home}: expected a folder to write to, got: {reason}") from None
     holder = home / "engine.json"
     lock = FileLock(home / "engine.lock")
     try:
@@ -198,7 +206,7 @@ def _clear_leftovers(home: Path) -> None:
             leftover.unlink()
 
 
-def _write_study(study: Study, home: Path) -> Path:
+def _write_study(study: Study, home: Path) -> None:
     rows = [
         {
             "study": study.name,
@@ -215,7 +223,6 @@ def _write_study(study: Study, home: Path) -> Path:
     ]
     about = {"kind": "studies", "unit_id": study.name, "run_id": None}
     write_part(home, "studies", study.name, pa.Table.from_pylist(rows, STUDIES), about)
-    return part_path(home, "studies", study.name)
 
 
 def _catch_up(home: Path) -> None:
@@ -300,6 +307,15 @@ def rebuild(home: Path) -> int:
         return results.rebuild(home)
 
 
+def _is_free(home: Path) -> bool:
+    # A killed engine leaves its card behind, but never its lock.
+    try:
+        with FileLock(home / "engine.lock", timeout=0):
+            return True
+    except Timeout:
+        return False
+
+
 def status(home: Path) -> Iterator[str]:
     """Lines that say what a home holds. Raises StoreMissingError where it has no store."""
     with reading(home) as connection:
@@ -311,6 +327,6 @@ def status(home: Path) -> Iterator[str]:
     for kind, count, seconds in units.iter_rows():
         yield f"{kind:<12} {count:>6} units, {seconds:.0f} s of work"
     holder = home / "engine.json"
-    if holder.exists():
+    if holder.exists() and not _is_free(home):
         about = json.loads(holder.read_text())
         yield f"at work: {about['command']} (process {about['pid']}, since {about['since']})"

@@ -67,6 +67,18 @@ def _refuse_newer(path: Path, version: int) -> None:
         )
 
 
+def refuse_newer_store(home: Path) -> None:
+    """Raise StoreError where a home's store has a newer schema than this code; change nothing."""
+    path = database_path(home)
+    if not path.is_file():
+        return
+    connection = _open(path, read_only=True, patience=READ_PATIENCE_SECONDS)
+    try:
+        _refuse_newer(path, schema_version(connection))
+    finally:
+        connection.close()
+
+
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
     """Apply the migrations that are missing, each in a transaction of its own."""
     applied = schema_version(connection)

@@ -100,8 +100,12 @@ def run_units(
                     failed.add(unit.unit_id)
                     yield Ended(unit, "not started: a unit that it needs has failed")
                 elif len(running) < workers and not broken and done.issuperset(unit.needs):
+                    try:
+                        running[pool.submit(_work, unit, home, threads)] = unit
+                    except BrokenProcessPool:  # an idle worker died: nothing of this unit is lost
+                        broken = True
+                        break
                     del waiting[unit.unit_id]
-                    running[pool.submit(_work, unit, home, threads)] = unit
             ended, _ = wait(running, timeout=REPORT_SECONDS, return_when=FIRST_COMPLETED)
             for unit_id, share in _drain(reports):
                 on_progress(by_id[unit_id], share)

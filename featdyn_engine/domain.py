@@ -19,8 +19,8 @@ Split = Literal["train", "test"]
 Norm = Literal["inherit"]
 Device = Literal["cpu", "cuda", "mps"]
 
-# pydantic reads this from a plain dataclass: an unknown key in a study file is an error.
-STRICT = {"extra": "forbid"}
+# pydantic reads this from a plain dataclass: an unknown key, or inf, in a study file is an error.
+STRICT = {"extra": "forbid", "allow_inf_nan": False}
 
 
 class InputError(ValueError):

@@ -4,14 +4,12 @@ A study names data, a network, a recipe and checkpoints once; each arm overrides
 Every error is one line: file, field, what was expected, what came.
 """
 
-import difflib
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field
 
 from featdyn_engine.analyses.registry import ANALYSES
 from featdyn_engine.data import registry as data_registry
@@ -29,12 +27,15 @@ from featdyn_engine.domain import (
 )
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.training import steps_per_epoch
+from featdyn_engine.validation import Location, dotted, validated
 
+Seedings = Annotated[tuple[Seed | Seeds, ...], Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Checkpoints(_Section):
@@ -49,7 +50,7 @@ class Arm(_Section):
 
     name: Annotated[str, Field(min_length=1, max_length=60)]
     label_noise: Share | None = None
-    seeds: tuple[Seed | Seeds, ...] | None = None
+    seeds: Seedings | None = None
     data: dict[str, Any] = {}
     network: dict[str, Any] = {}
     training: dict[str, Any] = {}
@@ -65,7 +66,7 @@ class StudyFile(_Section):
     training: dict[str, Any]
     checkpoints: Checkpoints = Checkpoints()
     label_noise: Share = 0.0
-    seeds: Annotated[tuple[Seed | Seeds, ...], Field(min_length=1)] = (0,)
+    seeds: Seedings = (0,)
     must_fit: Share | None = None
     arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
     analyses: tuple[dict[str, Any], ...] = ()
@@ -102,109 +103,143 @@ class Study:
         ]
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    text = ""
-    for item in location:
-        text += f"[{item}]" if isinstance(item, int) else f".{item}"
-    return text.lstrip(".")
+class _ArmReader:
+    """Reads one arm: the study's tables with the arm's own values put over them."""
+
+    def __init__(self, study: StudyFile, index: int) -> None:
+        self.study = study
+        self.index = index
+        self.arm = study.arms[index]
+
+    def _owner(self, section: str) -> str:
+        """Begin an error about a section that this arm overrides."""
+        return f"arms[{self.index}]." if getattr(self.arm, section) else ""
+
+    def merged(self, section: str) -> dict[str, Any]:
+        own = getattr(self.arm, section)
+        base = getattr(self.study, section)
+        if {"steps", "epochs"} & set(own):
+            base = {key: value for key, value in base.items() if key not in ("steps", "epochs")}
+        return {**base, **own}
+
+    def read(self, section: str, kind: Any, content: Any) -> Any:
+        own = getattr(self.arm, section)
+
+        def place(keys: Location) -> str:
+            name = dotted((section, *keys))
+            return f"arms[{self.index}].{name}" if keys and keys[0] in own else name
+
+        return validated(kind, content, place)
+
+    def recipe(self, train_size: int) -> tuple[Recipe, int]:
+        """Return the recipe, epochs turned into steps, and the steps of an epoch."""
+        training = self.merged("training")
+        prefix = f"{self._owner('training')}training"
+        # Looked at first, as epochs can't be turned into steps without them.
+        batch_size = training.get("batch_size", Recipe.batch_size)
+        checked = {**training, "steps": 1, "batch_size": batch_size}
+        epochs = checked.pop("epochs", None)
+        self.read("training", Recipe, checked)
+        per_epoch = steps_per_epoch(train_size, batch_size)
+        if ("epochs" in training) == ("steps" in training):
+            came = "both; keep one" if epochs is not None else "neither; add one"
+            raise InputError(f"{prefix}: expected steps or epochs, got {came}")
+        if epochs is not None:
+            del training["epochs"]
+            passes = validated(Positive, epochs, lambda keys: f"{prefix}.epochs")
+            training["steps"] = max(round(passes * per_epoch), 1)
+        recipe: Recipe = self.read("training", Recipe, training)
+        return recipe, per_epoch
+
+    def checkpoint_steps(self, recipe: Recipe, per_epoch: int) -> tuple[int, ...]:
+        wanted = self.study.checkpoints
+        asked = {*wanted.steps, *(round(epoch * per_epoch) for epoch in wanted.epochs)}
+        beyond = [step for step in asked if step > recipe.steps]
+        if beyond:
+            raise InputError(
+                f"{self._owner('training')}checkpoints: expected steps up to the last one, "
+                f"{recipe.steps}, got {min(beyond)}"
+            )
+        return tuple(sorted({0, *asked, recipe.steps}))
+
+    def seeds(self) -> list[Seeds]:
+        place = f"arms[{self.index}].seeds" if self.arm.seeds else "seeds"
+        result: list[Seeds] = []
+        for seed in self.arm.seeds or self.study.seeds:
+            same = seed if isinstance(seed, Seeds) else Seeds(init=seed, order=seed, labels=seed)
+            if same in result:
+                raise InputError(f"{place}: expected different seeds, got {seed!r} twice")
+            result.append(same)
+        return result
+
+    def runs(self, device: Device) -> list[StudyRun]:
+        data: DataConfig = self.read("data", DataConfig, self.merged("data"))
+        network: NetworkConfig = self.read("network", NetworkConfig, self.merged("network"))
+        try:
+            dataset = data_registry.load(data)
+        except InputError as problem:
+            raise InputError(f"{self._owner('data')}{problem}") from None
+        try:
+            model_registry.cuts(network)
+        except InputError as problem:
+            raise InputError(f"{self._owner('network')}{problem}") from None
+        train_size = len(dataset.train_labels)
+        recipe, per_epoch = self.recipe(train_size)
+        steps = self.checkpoint_steps(recipe, per_epoch)
+        noise = self.study.label_noise if self.arm.label_noise is None else self.arm.label_noise
+        result = []
+        for seeds in self.seeds():
+            config = RunConfig(
+                data=data,
+                network=network,
+                recipe=recipe,
+                checkpoints=steps,
+                label_noise=noise,
+                seeds=seeds,
+                device=device,
+            )
+            label = f"seed {seeds.init}"
+            if not seeds.init == seeds.order == seeds.labels:
+                label = f"seeds {seeds.init}, {seeds.order}, {seeds.labels}"
+            name = f"{self.arm.name}, {label}"
+            result.append(StudyRun(self.arm.name, name, config, train_size))
+        return result
 
 
-def _sentence(error: ErrorDetails, prefix: str, known: list[str]) -> str:
-    # Union members and validators append their own names to a location; drop what isn't a key.
-    location = tuple(
-        item for item in error["loc"] if isinstance(item, int) or item.replace("_", "").isalpha()
+def _analysis(entry: dict[str, Any], index: int) -> tuple[str, Any]:
+    prefix = f"analyses[{index}]"
+    kind = entry.get("kind")
+    if not isinstance(kind, str) or kind not in ANALYSES:
+        known = ", ".join(sorted(ANALYSES))
+        raise InputError(f"{prefix}.kind: expected one of {known}, got {kind!r}")
+    options = {key: value for key, value in entry.items() if key != "kind"}
+    settings = validated(ANALYSES[kind].Settings, options, lambda keys: dotted((prefix, *keys)))
+    return kind, settings
+
+
+def _study(text: str, device: Device) -> Study:
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as problem:
+        raise InputError(f"expected TOML, got a syntax error: {problem}") from None
+    file: StudyFile = validated(StudyFile, content, dotted)
+    names = [arm.name for arm in file.arms]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise InputError(f"arms: expected different names, got {twice!r} twice")
+    study = Study(
+        name=file.name,
+        title=file.title or file.name,
+        text=text,
+        must_fit=file.must_fit,
+        runs=tuple(run for i in range(len(names)) for run in _ArmReader(file, i).runs(device)),
+        analyses=tuple(_analysis(entry, i) for i, entry in enumerate(file.analyses)),
     )
-    place = ".".join(part for part in (prefix, _place(location)) if part)
-    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        name = str(error["loc"][-1])
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-        return f"{place}: no such field; {hint}"
-    if error["type"] in ("missing", "missing_argument"):
-        return f"{place}: expected a value, got none; add it"
-    expected = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    expected = expected.replace("a valid ", "a ").replace(" or equal to", " or equal to")
-    if isinstance(error["input"], dict | list):
-        return f"{place}: expected {expected}"
-    return f"{place}: expected {expected}, got {error['input']!r}"
-
-
-def _validated(source: str, prefix: str, kind: Any, content: Any, known: list[str]) -> Any:
     try:
-        return TypeAdapter(kind).validate_python(content)
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        raise InputError(f"{source}: {_sentence(first, prefix, known)}") from None
-
-
-def _section(source: str, prefix: str, kind: Any, content: Any) -> Any:
-    return _validated(source, prefix, kind, content, [field.name for field in fields(kind)])
-
-
-def _steps(source: str, prefix: str, training: dict[str, Any], per_epoch: int) -> dict[str, Any]:
-    training = dict(training)
-    if "epochs" in training:
-        if "steps" in training:
-            raise InputError(f"{source}: {prefix}: expected steps or epochs, got both; keep one")
-        epochs = training.pop("epochs")
-        _validated(source, f"{prefix}.epochs", Annotated[float, Field(gt=0)], epochs, [])
-        training["steps"] = max(round(epochs * per_epoch), 1)
-    if "steps" not in training:
-        raise InputError(f"{source}: {prefix}: expected steps or epochs, got neither; add one")
-    return training
-
-
-def _checkpoint_steps(
-    source: str, wanted: Checkpoints, per_epoch: int, steps: int
-) -> tuple[int, ...]:
-    asked = {*wanted.steps, *(round(epoch * per_epoch) for epoch in wanted.epochs)}
-    beyond = [step for step in asked if step > steps]
-    if beyond:
-        raise InputError(
-            f"{source}: checkpoints: expected steps up to the last one, {steps}, got {min(beyond)}"
-        )
-    return tuple(sorted({0, *asked, steps}))
-
-
-def _run_configs(source: str, study: StudyFile, index: int, device: Device) -> list[StudyRun]:
-    arm = study.arms[index]
-
-    def merged(section: str, kind: Any, content: dict[str, Any]) -> Any:
-        override = getattr(arm, section)
-        prefix = f"arms[{index}].{section}" if override else section
-        return _section(source, prefix, kind, {**content, **override})
-
-    data = merged("data", DataConfig, study.data)
-    network = merged("network", NetworkConfig, study.network)
-    try:
-        dataset = data_registry.load(data)
-        model_registry.cuts(network)
+        study.units()
     except InputError as problem:
-        raise InputError(f"{source}: {problem}") from None
-    train_size = len(dataset.train_labels)
-    training = {**study.training, **arm.training}
-    batch_size = training.get("batch_size", Recipe(steps=1).batch_size)
-    _validated(source, "training.batch_size", Annotated[int, Field(gt=0)], batch_size, [])
-    per_epoch = steps_per_epoch(train_size, batch_size)
-    prefix = f"arms[{index}].training" if arm.training else "training"
-    with_steps = _steps(source, prefix, training, per_epoch)
-    recipe: Recipe = _section(source, prefix, Recipe, with_steps)
-    noise = study.label_noise if arm.label_noise is None else arm.label_noise
-    runs = []
-    for seed in arm.seeds or study.seeds:
-        seeds = seed if isinstance(seed, Seeds) else Seeds(init=seed, order=seed, labels=seed)
-        config = RunConfig(
-            data=data,
-            network=network,
-            recipe=recipe,
-            checkpoints=_checkpoint_steps(source, study.checkpoints, per_epoch, recipe.steps),
-            label_noise=noise,
-            seeds=seeds,
-            device=device,
-        )
-        name = f"{arm.name}, seed {seeds.init}"
-        runs.append(StudyRun(arm.name, name, config, train_size))
-    return runs
+        raise InputError(f"analyses: {problem}") from None
+    return study
 
 
 def parse(text: str, source: str, device: Device = "cpu") -> Study:
@@ -213,39 +248,9 @@ def parse(text: str, source: str, device: Device = "cpu") -> Study:
     Raises InputError with one line: file, field, what was expected, what came.
     """
     try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
-        raise InputError(f"{source}: expected TOML, got a syntax error: {problem}") from None
-    study = _validated(source, "", StudyFile, content, list(StudyFile.model_fields))
-    names = [arm.name for arm in study.arms]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise InputError(f"{source}: arms: expected different names, got {twice!r} twice")
-    runs = [run for i in range(len(names)) for run in _run_configs(source, study, i, device)]
-    analyses = []
-    for index, entry in enumerate(study.analyses):
-        prefix = f"analyses[{index}]"
-        kind = entry.get("kind")
-        if kind not in ANALYSES:
-            raise InputError(
-                f"{source}: {prefix}.kind: expected one of {', '.join(sorted(ANALYSES))}, "
-                f"got {kind!r}"
-            )
-        options = {key: value for key, value in entry.items() if key != "kind"}
-        analyses.append((kind, _section(source, prefix, ANALYSES[kind].Settings, options)))
-    result = Study(
-        name=study.name,
-        title=study.title or study.name,
-        text=text,
-        must_fit=study.must_fit,
-        runs=tuple(runs),
-        analyses=tuple(analyses),
-    )
-    try:
-        result.units()
+        return _study(text, device)
     except InputError as problem:
-        raise InputError(f"{source}: analyses: {problem}") from None
-    return result
+        raise InputError(f"{source}: {problem}") from None
 
 
 def read(path: Path, device: Device = "cpu") -> Study:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,14 @@ from torch import nn
 
 from featdyn_engine.api import load_eval, load_network, load_run
 from featdyn_engine.domain import InputError
+from featdyn_engine.training import cpu_threads
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """As the engine's workers: sums in one order, and no fight for cores."""
+    with cpu_threads(1):
+        yield
 
 
 def part_rows(home: Path, kind: str) -> list[dict[str, Any]]:
@@ -106,13 +115,13 @@ def test_the_test_set_is_scored_with_true_labels_and_the_training_set_as_trained
 
 
 def test_an_unknown_run_is_refused_with_those_there_are(tiny_home: Path) -> None:
-    with pytest.raises(InputError, match="expected a run of .*got '0123456789ab'") as caught:
+    with pytest.raises(InputError, match=r"expected a run of .*got '0123456789ab'") as caught:
         load_network(tiny_home, "0123456789ab", 0)
     assert all(run_id in str(caught.value) for run_id in run_ids(tiny_home))
 
 
 def test_a_run_of_an_empty_home_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="it has none.*got '0123456789ab'"):
+    with pytest.raises(InputError, match=r"it has none.*got '0123456789ab'"):
         load_run(tmp_path, "0123456789ab")
 
 
@@ -122,5 +131,5 @@ def test_an_unknown_step_is_refused_with_those_there_are(tiny_home: Path) -> Non
 
 
 def test_an_unknown_evaluation_set_is_refused(tiny_home: Path) -> None:
-    with pytest.raises(InputError, match="expected an evaluation set of .*got '0123456789ab'"):
+    with pytest.raises(InputError, match=r"expected an evaluation set of .*got '0123456789ab'"):
         load_eval(tiny_home, "0123456789ab")

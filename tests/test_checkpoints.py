@@ -99,6 +99,16 @@ def test_replacing_shows_the_new_file_only_when_it_is_whole(tmp_path: Path) -> N
     assert files(tmp_path) == ["folder/file.txt"]
 
 
+def test_who_reads_the_old_file_reads_it_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        with checkpoints.replacing(path) as temporary:
+            temporary.write_text("new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
 @pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt])
 def test_a_failure_while_replacing_keeps_the_old_file_and_leaves_nothing_else(
     problem: type[BaseException], tmp_path: Path

@@ -33,6 +33,7 @@ EVALUATION = EvalConfig(
     label_noise=1.0,
     seed_labels=3,
 )
+DEFAULT_SEEDS = Seeds()
 # Another value for every field: a new field needs an entry here.
 OTHER_RUN = {
     "data.name": "cifar10",
@@ -145,7 +146,7 @@ def test_a_new_field_at_its_default_leaves_the_identity() -> None:
         a: int
         b: int = 2
         c: tuple[int, ...] = ()
-        d: Seeds = Seeds()
+        d: Seeds = DEFAULT_SEEDS
 
     assert identity(Old(1)) == identity(New(1))
     assert identity(Old(1)) != identity(New(1, c=(1,)))

@@ -16,6 +16,7 @@ from featdyn_engine.checkpoints import run_folder
 from featdyn_engine.domain import InputError, Unit
 from featdyn_engine.executors import local
 from featdyn_engine.parts import part_path
+from store import connection as connections
 from store.connection import StoreMissingError, reading
 from store.home import database_path
 from tests.cases import TINY_STUDY
@@ -286,16 +287,47 @@ def test_no_worker_outlives_a_run(own_home: Path) -> None:
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.parametrize(("asked", "findings"), [(0.999, 2), (0.0, 0)])
-def test_must_fit_missed_is_a_finding_for_each_run(
-    asked: float, findings: int, own_home: Path
-) -> None:
-    outcome = run(own_home, TINY_STUDY.replace("[data]", f"must_fit = {asked}\n[data]", 1))
+def final_accuracies(home: Path) -> dict[str, float]:
+    with reading(home) as connection:
+        found = connection.execute(
+            "SELECT run_id, accuracy FROM metrics "
+            "WHERE split = 'train' AND mode = 'eval' AND step = 20"
+        ).fetchall()
+    return dict(found)
+
+
+def test_must_fit_missed_is_a_finding_that_names_the_run(own_home: Path) -> None:
+    final = final_accuracies(own_home)
+    worst, best = sorted(final, key=lambda run_id: final[run_id])
+    assert final[worst] < final[best]
+    outcome = run(own_home, TINY_STUDY.replace("[data]", f"must_fit = {final[best]}\n[data]", 1))
     assert outcome.failures == ()
-    assert len(outcome.findings) == findings
-    for finding in outcome.findings:
-        assert "expected at least 99.9% on its training set after 20 steps, got" in finding
-        assert "\n" not in finding
+    assert len(outcome.findings) == 1
+    finding = outcome.findings[0]
+    assert f"(run {worst}): expected at least {final[best]:.1%} on its training set" in finding
+    assert f"after 20 steps, got {final[worst]:.1%}" in finding
+    assert "\n" not in finding
+
+
+def test_must_fit_reached_is_no_finding(own_home: Path) -> None:
+    asked = min(final_accuracies(own_home).values())
+    outcome = run(own_home, TINY_STUDY.replace("[data]", f"must_fit = {asked}\n[data]", 1))
+    assert outcome.findings == ()
+
+
+@pytest.mark.parametrize("how", ["run", "rebuild"])
+def test_the_engine_brings_an_older_store_up_to_date(
+    how: str, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = rows(own_home)
+    extra = tmp_path / "9999_extra.sql"
+    extra.write_text("CREATE TABLE base.extra (x INTEGER);")
+    monkeypatch.setattr(connections, "MIGRATIONS", [*connections.MIGRATIONS, extra])
+    if how == "run":
+        run(own_home)
+    else:
+        pipeline.rebuild(own_home)
+    assert rows(own_home) == before
 
 
 def test_leftovers_of_a_killed_engine_are_removed(own_home: Path) -> None:

@@ -24,7 +24,9 @@ def test_another_purpose_seed_or_order_of_seeds_is_another_stream() -> None:
     streams = [
         draw("order", 0, 1),
         draw("order", 1, 0),
+        draw("order", 0),
         draw("order", 0, 0),
+        draw("order"),
         draw("order", 1, 1),
         draw("label noise", 0, 1),
     ]

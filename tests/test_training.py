@@ -1,6 +1,6 @@
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,21 @@ SHORT = replace(RUN, recipe=replace(RUN.recipe, steps=4), checkpoints=(0, 2, 4))
 REPLACEMENTS = 1 + 3 * len(SHORT.checkpoints)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for the end of the process."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """As the engine's workers: sums in one order, and no fight for cores."""
+    with cpu_threads(1):
+        yield
 
 
 def after(step: int, steps: int = RUN.recipe.steps) -> Callable[[float], None]:
     def progress(share: float) -> None:
         if round(share * steps) == step:
-            raise Killed
+            raise KilledError
 
     return progress
 
@@ -98,12 +105,12 @@ def test_a_step_schedule_takes_its_own_milestones_and_factor() -> None:
     assert rates == pytest.approx([0.5, 0.25, 0.25, 0.125])
 
 
-@pytest.mark.parametrize("steps", [10, 30, 70, 660, 64_000])
-@pytest.mark.parametrize("tenths", [1, 3, 6, 7, 9])
+@pytest.mark.parametrize("steps", [7, 10, 30, 660, 64_000])
+@pytest.mark.parametrize("tenths", [1, 3, 6, 7, 8, 9])
 def test_a_milestone_is_met_at_its_very_step(steps: int, tenths: int) -> None:
     wanted = Recipe(steps=steps, lr=1.0, schedule="step", milestones=(tenths / 10,))
     decayed = [step for step in range(steps + 1) if learning_rate(wanted, step) < 1]
-    assert decayed[0] == steps * tenths // 10
+    assert decayed[0] == -(-steps * tenths // 10)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +138,9 @@ def test_cpu_threads_are_given_back_even_after_a_failure() -> None:
     def fail() -> None:
         with cpu_threads(before + 1):
             assert torch.get_num_threads() == before + 1
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fail()
     assert torch.get_num_threads() == before
 
@@ -241,7 +248,7 @@ def test_progress_ends_at_one(tmp_path: Path) -> None:
 def test_an_interrupted_training_ends_on_the_same_bits(
     step: int, tmp_path: Path, undisturbed: tuple[Path, pa.Table]
 ) -> None:
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(RUN, tmp_path, after(step))
     table = train(RUN, tmp_path)
     assert hashes(tmp_path, RUN) == hashes(undisturbed[0], RUN)
@@ -252,7 +259,7 @@ def test_a_training_interrupted_many_times_ends_on_the_same_bits(
     tmp_path: Path, undisturbed: tuple[Path, pa.Table]
 ) -> None:
     for step in (4, 7, 7, 11):
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(RUN, tmp_path, after(step))
     table = train(RUN, tmp_path)
     assert hashes(tmp_path, RUN) == hashes(undisturbed[0], RUN)
@@ -269,12 +276,12 @@ def test_a_training_killed_before_any_of_its_files_is_in_place_ends_on_the_same_
         nonlocal count
         count += 1
         if count == which:
-            raise Killed
+            raise KilledError
         put(source, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", replace_or_die)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(SHORT, tmp_path)
     table = train(SHORT, tmp_path)
     assert hashes(tmp_path, SHORT) == hashes(short[0], SHORT)
@@ -282,7 +289,7 @@ def test_a_training_killed_before_any_of_its_files_is_in_place_ends_on_the_same_
 
 
 def test_a_resumed_training_does_not_start_again(tmp_path: Path) -> None:
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(RUN, tmp_path, after(9))
     heard: list[float] = []
     train(RUN, tmp_path, heard.append)
@@ -293,7 +300,7 @@ def test_a_resumed_training_does_not_start_again(tmp_path: Path) -> None:
 def test_other_recipes_resume_too(options: dict[str, Any], tmp_path: Path) -> None:
     run = replace(SHORT, recipe=replace(SHORT.recipe, **options))
     expected = train(run, tmp_path / "whole")
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(run, tmp_path / "broken", after(3, steps=4))
     assert train(run, tmp_path / "broken").equals(expected)
     assert hashes(tmp_path / "broken", run) == hashes(tmp_path / "whole", run)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 import torch
+from annotated_types import MinLen
 
 from featdyn_engine import checkpoints
 from featdyn_engine.data import evaluation
@@ -72,9 +73,9 @@ class Settings:
     """What a study asks for: cuts by name or all interior ones, evaluation sets, norm modes."""
 
     __pydantic_config__: ClassVar = STRICT
-    cuts: Literal["all"] | tuple[str, ...] = "all"
-    evaluations: tuple[Evaluation, ...] = (Evaluation(split="test"),)
-    norm: tuple[Norm, ...] = ("inherit",)
+    cuts: Literal["all"] | Annotated[tuple[str, ...], MinLen(1)] = "all"
+    evaluations: Annotated[tuple[Evaluation, ...], MinLen(1)] = (Evaluation(split="test"),)
+    norm: Annotated[tuple[Norm, ...], MinLen(1)] = ("inherit",)
     batch_size: Count = 250
 
 

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +48,13 @@ KEY = (
     "dtype",
     "batch_size",
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """As the engine's workers: sums in one order, and no fight for cores."""
+    with cpu_threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")

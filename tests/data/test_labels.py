@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from scipy.stats import chi2_contingency, chisquare
@@ -44,7 +46,7 @@ def test_at_most_the_fraction_asked_for_is_replaced() -> None:
 
 def test_the_noise_of_a_smaller_fraction_is_part_of_a_larger_one(labels: torch.Tensor) -> None:
     levels = [noisy_labels(labels, fraction, K, 4) for fraction in (0.2, 0.5, 1.0)]
-    for less, more in zip(levels, levels[1:], strict=False):
+    for less, more in pairwise(levels):
         changed = less != labels
         assert torch.equal(less[changed], more[changed])
 

@@ -1,13 +1,23 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from featdyn_engine.domain import InputError, NetworkConfig
 from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.models.registry import MODELS, build, cuts
+from featdyn_engine.training import cpu_threads
 
 # Trainable numbers with 3 channels and 10 classes: another count is another network.
 PARAMETERS = {"resnet20": 269_722}
 NAMES = sorted(MODELS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """As the engine's workers: sums in one order, and no fight for cores."""
+    with cpu_threads(1):
+        yield
 
 
 @pytest.fixture(params=NAMES)
@@ -160,6 +170,13 @@ def test_shortcuts_keep_old_channels_in_the_middle_of_the_new_ones() -> None:
     expected = torch.zeros(4, 32, 4, 4)
     expected[:, 8:24] = x[:, :, ::2, ::2]
     assert torch.equal(block(x), expected)
+
+
+def test_resnet20_starts_from_normal_weights_scaled_by_the_fan_out() -> None:
+    # He et al.'s own code; the fan in would make the stem's weights four times as large here.
+    weights = made("resnet20", channels=1).state_dict()
+    for key, fan_out in (("stem.conv.weight", 16 * 9), ("stage3_2.conv2.weight", 64 * 9)):
+        assert float(weights[key].std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.15)
 
 
 def test_an_unknown_network_is_refused_with_the_known_ones() -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 
 import pytest
@@ -11,12 +11,20 @@ from featdyn_engine.domain import DataConfig, NetworkConfig
 from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.models.registry import build
 from featdyn_engine.science.splice import SpliceMatrix, compose, margins, splice_matrix
+from featdyn_engine.training import cpu_threads
 from tests.oracles import block_of, hybrid_state, naive_logits, naive_scores
 
 N = 40
 DEPTH = 11  # ResNet-20: stem, nine blocks, head
 CUTS = range(1, DEPTH)
 TIE = 1e-4
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """As the engine's workers: sums in one order, and no fight for cores."""
+    with cpu_threads(1):
+        yield
 
 
 def fresh() -> BlockNetwork:

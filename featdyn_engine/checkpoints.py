@@ -83,5 +83,15 @@ def listing(folder: Path) -> list[Checkpoint]:
 
 
 def load(folder: Path, step: int) -> dict[str, Tensor]:
-    """Load the state dict of a step. Raises FileNotFoundError where there is none."""
-    return safetensors.torch.load_file(_path(folder, step))
+    """Load the state dict of a step, its hash checked.
+
+    Raises FileNotFoundError where there is none, ValueError for a file that was changed.
+    """
+    path = _path(folder, step)
+    record = json.loads(path.with_suffix(".json").read_text())
+    if sha256_of(path) != record["sha256"]:
+        raise ValueError(
+            f"{path}: expected the bytes that training wrote, got others (its hash differs); "
+            f"remove {folder} and parts/metrics/{folder.name}.parquet, then run the study again"
+        )
+    return safetensors.torch.load_file(path)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from featdyn_engine import __version__
 from featdyn_engine.domain import InputError
-from store.home import StoreError, home_from_environment
+from store.home import DamagedPartError, StoreError, home_from_environment
 
 EXIT_FINDING = 1
 EXIT_WRONG_INPUT = 2
@@ -22,12 +22,11 @@ DEMO_STUDY = Path(__file__).parent / "demo.toml"
 
 app = typer.Typer(
     help="Train networks, splice their checkpoints, fill the store that the explorer shows.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 class Device(StrEnum):
@@ -79,14 +78,13 @@ def _run(path: Path, workers: int | None, device: Device, command: str) -> None:
         finally:
             watcher.stop()
     for unit, error in outcome.failures:
-        console.print(f"\nfailed: {unit.label} ({unit.kind} {unit.unit_id})\n{error}", markup=False)
+        console.print(f"\nfailed: {unit.label} ({unit.kind} {unit.unit_id})\n{error}")
     for finding in outcome.findings:
-        console.print(finding, markup=False)
+        console.print(finding)
     total = len(plan.units)
     console.print(
         f"{wanted.name}: {outcome.done} units done now, {len(plan.finished)} before, of {total}; "
         f"store: {home / 'featdyn.duckdb'}",
-        markup=False,
     )
     if outcome.failures or outcome.findings:
         raise typer.Exit(EXIT_FINDING)
@@ -131,7 +129,7 @@ def status() -> None:
     from featdyn_engine import pipeline
 
     for line in pipeline.status(home):
-        console.print(line, markup=False)
+        console.print(line)
 
 
 @app.command()
@@ -152,11 +150,21 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; every wrong input ends in one line and exit code 2."""
+    if len(sys.argv) == 1:
+        sys.argv.append("--help")
     try:
-        app()
+        code = app(standalone_mode=False)
+    except typer.TyperException as problem:
+        # In standalone mode Typer would print its usage as well, four lines in all.
+        print(f"featdyn: {problem.format_message()}", file=sys.stderr)
+        code = EXIT_WRONG_INPUT
+    except DamagedPartError as problem:
+        print(f"featdyn: {problem}", file=sys.stderr)
+        code = EXIT_FINDING
     except (InputError, StoreError) as problem:
         print(f"featdyn: {problem}", file=sys.stderr)
-        sys.exit(EXIT_WRONG_INPUT)
-    except KeyboardInterrupt:
+        code = EXIT_WRONG_INPUT
+    except (KeyboardInterrupt, typer.Abort):
         print("featdyn: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        code = EXIT_INTERRUPTED
+    sys.exit(code)

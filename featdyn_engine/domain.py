@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 Share = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Gt(0)]
 Step = Annotated[int, Ge(0)]
-Seed = Annotated[int, Ge(0)]
+Seed = Annotated[int, Ge(0), Lt(2**63)]
 Split = Literal["train", "test"]
 Norm = Literal["inherit"]
 Device = Literal["cpu", "cuda", "mps"]

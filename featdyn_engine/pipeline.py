@@ -25,6 +25,7 @@ from featdyn_engine.study import Study
 from featdyn_engine.units import evaluation_unit, training_unit
 from store import queries, results
 from store.connection import reading, refuse_newer_store
+from store.home import database_path
 
 STUDIES = pa.schema(
     [
@@ -173,7 +174,7 @@ def engine_lock(home: Path, command: str) -> Iterator[None]:
     """
     # A damaged store passes here: ``open_store`` sets it aside and makes it anew.
     with suppress(duckdb.Error):
-        refuse_newer_store(home)
+        refuse_newer_store(database_path(home))
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -201,9 +202,8 @@ def engine_lock(home: Path, command: str) -> Iterator[None]:
 
 def _clear_leftovers(home: Path) -> None:
     """Remove temporary files of a killed engine; only the holder of the lock may."""
-    for folder in ("parts", "runs"):
-        for leftover in (home / folder).rglob(f"*{TEMPORARY_SUFFIX}"):
-            leftover.unlink()
+    for leftover in home.rglob(f"*{TEMPORARY_SUFFIX}"):
+        leftover.unlink()
 
 
 def _write_study(study: Study, home: Path) -> None:
@@ -237,7 +237,7 @@ def _catch_up(home: Path) -> None:
 def open_store(home: Path, say: Callable[[str], None]) -> None:
     """Make sure that the store opens; a damaged database is set aside and made anew from files."""
     try:
-        results.ingested_units(home)
+        results.read_through(home)
     except duckdb.Error as problem:
         aside = results.set_aside(home)
         say(f"the database did not open ({str(problem).splitlines()[0]}); kept as {aside.name}")

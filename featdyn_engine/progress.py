@@ -21,7 +21,7 @@ class Bars:
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}", table_column=None),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeRemainingColumn(),
@@ -95,7 +95,7 @@ class Lines:
         outcome = f"failed: {error.strip().splitlines()[-1]}" if error else "done"
         counted = f"[{self._count}/{self._total}]"
         line = f"{counted} {unit.label}: {outcome}, {elapsed:.0f} s passed, about {left:.0f} s left"
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(line)
 
     def stop(self) -> None:
         """Nothing to tidy."""

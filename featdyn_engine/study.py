@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from featdyn_engine.analyses.registry import ANALYSES
 from featdyn_engine.data import registry as data_registry
@@ -34,6 +34,12 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 
 
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError("text on one line")
+    return name
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -48,7 +54,7 @@ class Checkpoints(_Section):
 class Arm(_Section):
     """One condition of a study: a name, and tables that override the study's own."""
 
-    name: Annotated[str, Field(min_length=1, max_length=60)]
+    name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_printable)]
     label_noise: Share | None = None
     seeds: Seedings | None = None
     data: dict[str, Any] = {}
@@ -211,7 +217,8 @@ def _analysis(entry: dict[str, Any], index: int) -> tuple[str, Any]:
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in ANALYSES:
         known = ", ".join(sorted(ANALYSES))
-        raise InputError(f"{prefix}.kind: expected one of {known}, got {kind!r}")
+        came = "none; add it" if kind is None else repr(kind)
+        raise InputError(f"{prefix}.kind: expected one of {known}, got {came}")
     options = {key: value for key, value in entry.items() if key != "kind"}
     settings = validated(ANALYSES[kind].Settings, options, lambda keys: dotted((prefix, *keys)))
     return kind, settings
@@ -235,6 +242,12 @@ def _study(text: str, device: Device) -> Study:
         runs=tuple(run for i in range(len(names)) for run in _ArmReader(file, i).runs(device)),
         analyses=tuple(_analysis(entry, i) for i, entry in enumerate(file.analyses)),
     )
+    for i, run in enumerate(study.runs):
+        same = next((other for other in study.runs[:i] if other.config == run.config), None)
+        if same:
+            raise InputError(
+                f"arms: expected different runs, got the same for {same.name!r} and {run.name!r}"
+            )
     try:
         study.units()
     except InputError as problem:

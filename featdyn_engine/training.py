@@ -96,7 +96,8 @@ def score(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[int, floa
     for x, y in batches:
         logits = network(x)
         correct += int((logits.argmax(dim=1) == y).sum())
-        loss += float(F.cross_entropy(logits.double(), y, reduction="sum"))
+        # In double precision, which MPS lacks.
+        loss += float(F.cross_entropy(logits.cpu().double(), y.cpu(), reduction="sum"))
     network.train()
     return correct, loss / len(labels)
 

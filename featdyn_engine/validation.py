@@ -14,6 +14,16 @@ from featdyn_engine.domain import InputError
 Location = tuple[int | str, ...]
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 MISSING = ("missing", "missing_argument")
+PLAIN_WORDS = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "tuple_type": "a list in [ ]",
+    "too_short": "at least one",
+    "dict_type": "a table",
+    "model_type": "a table",
+    "dataclass_type": "a table",
+    "string_pattern_mismatch": "small letters, digits, - and _",
+}
 
 
 def validated(kind: Any, content: Any, place: Callable[[Location], str]) -> Any:
@@ -27,13 +37,19 @@ def validated(kind: Any, content: Any, place: Callable[[Location], str]) -> Any:
     try:
         return TypeAdapter(kind).validate_json(text, strict=True)
     except ValidationError as problem:
-        raise InputError(_sentence(problem.errors()[0], kind, content, place)) from None
+        raise InputError(_sentence(problem.errors(), kind, content, place)) from None
 
 
 def dotted(location: Location) -> str:
     """Write a location as users do: ``("a", 0, "b")`` is ``a[0].b``."""
-    parts = (f"[{item}]" if isinstance(item, int) else f".{item}" for item in location)
-    return "".join(parts).lstrip(".")
+    text = ""
+    for item in location:
+        if isinstance(item, int):
+            text += f"[{item}]"
+        else:
+            # A quoted TOML key may hold anything, line breaks too.
+            text += f".{item}" if item.isprintable() else f".{item!r}"
+    return text.lstrip(".")
 
 
 def _keys(error: ErrorDetails, content: Any) -> Location:
@@ -68,9 +84,17 @@ def _holder(kind: Any, keys: Location) -> Any:
     return kind
 
 
+def _expected(error: ErrorDetails) -> str:
+    return PLAIN_WORDS.get(error["type"]) or error["msg"].removeprefix("Input should be ").replace(
+        "a valid ", "a "
+    ).removeprefix("Value error, ")
+
+
 def _sentence(
-    error: ErrorDetails, kind: Any, content: Any, place: Callable[[Location], str]
+    errors: list[ErrorDetails], kind: Any, content: Any, place: Callable[[Location], str]
 ) -> str:
+    # A misspelt name first: what seems to be missing is often what was misspelt.
+    error = next((error for error in errors if error["type"] in UNKNOWN), errors[0])
     keys = _keys(error, content)
     where = place(keys)
     if error["type"] in UNKNOWN:
@@ -80,7 +104,9 @@ def _sentence(
         return f"{where}: no such field; {hint}"
     if error["type"] in MISSING:
         return f"{where}: expected a value, got none; add it"
-    expected = error["msg"].removeprefix("Input should be ").replace("a valid ", "a ")
+    # Each member of a union has its own complaint about the same place.
+    others = [_expected(other) for other in errors if _keys(other, content) == keys]
+    expected = " or ".join(dict.fromkeys(others))
     came = error["input"]
     if isinstance(came, dict) and came:
         return f"{where}: expected {expected}, got a table"

@@ -67,16 +67,17 @@ def _refuse_newer(path: Path, version: int) -> None:
         )
 
 
-def refuse_newer_store(home: Path) -> None:
-    """Raise StoreError where a home's store has a newer schema than this code; change nothing."""
-    path = database_path(home)
-    if not path.is_file():
-        return
-    connection = _open(path, read_only=True, patience=READ_PATIENCE_SECONDS)
-    try:
-        _refuse_newer(path, schema_version(connection))
-    finally:
-        connection.close()
+def refuse_newer_store(path: Path) -> None:
+    """Raise StoreError where a database has a newer schema than this code; change nothing.
+
+    A connection to write would replay and fold in the log of the newer version first.
+    """
+    if path.is_file():
+        connection = _open(path, read_only=True, patience=WRITE_PATIENCE_SECONDS)
+        try:
+            _refuse_newer(path, schema_version(connection))
+        finally:
+            connection.close()
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
@@ -130,10 +131,10 @@ def writing(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 @contextmanager
 def writing_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database file to write (see ``writing``)."""
+    refuse_newer_store(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = _open(path, read_only=False, patience=WRITE_PATIENCE_SECONDS)
     try:
-        _refuse_newer(path, schema_version(connection))
         migrate(connection)
         yield connection
         # An empty log afterwards: a reader never has to replay one.

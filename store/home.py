@@ -10,6 +10,10 @@ class StoreError(ValueError):
     """A store or home that can't be used: one line, what was expected, what came, what to do."""
 
 
+class DamagedPartError(StoreError):
+    """A Parquet part can't be read: one line with its path and the remedy."""
+
+
 def home_from_environment() -> Path:
     """Return FEATDYN_HOME, by default ``var`` under the working folder. Creates nothing.
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from store.connection import writing, writing_file
-from store.home import database_path, next_revision
+from store.home import DamagedPartError, database_path, next_revision
 
 TABLES = {
     "studies": "study_runs",
@@ -20,6 +21,8 @@ TABLES = {
     "splices": "splices",
 }
 METADATA_KEY = b"featdyn"
+# What a part that was cut short, or isn't ours, makes its readers raise.
+UNREADABLE = (pa.ArrowException, duckdb.Error, OSError, KeyError, ValueError, TypeError)
 
 
 def _about(part: Path) -> dict[str, Any]:
@@ -59,7 +62,21 @@ def _load_checkpoints(connection: duckdb.DuckDBPyConnection, home: Path, run_id:
 def _load_all(connection: duckdb.DuckDBPyConnection, home: Path, parts: Sequence[Path]) -> None:
     connection.execute("BEGIN")
     for part in parts:
-        _load_part(connection, home, part)
+        try:
+            _load_part(connection, home, part)
+        except (
+            pa.ArrowException,
+            duckdb.Error,
+            OSError,
+            KeyError,
+            ValueError,
+            TypeError,
+        ) as problem:
+            connection.execute("ROLLBACK")
+            reason = str(problem).splitlines()[0]
+            raise DamagedPartError(
+                f"{part}: expected a whole part, got: {reason}; delete it and run its study again"
+            ) from problem
     connection.execute("COMMIT")
 
 
@@ -68,6 +85,16 @@ def ingest(home: Path, parts: Sequence[Path]) -> None:
     with writing(home) as connection:
         _load_all(connection, home, parts)
     next_revision(home)
+
+
+def read_through(home: Path) -> None:
+    """Read every block of every table once; makes and migrates the store where needed.
+
+    Raises duckdb.Error where the file is damaged: DuckDB checks a block's sum when it reads it.
+    """
+    with writing(home) as connection:
+        for table in ("units", "checkpoints", *TABLES.values()):
+            connection.execute(f"SELECT max(hash(t)) FROM base.{table} AS t").fetchall()
 
 
 def ingested_units(home: Path) -> set[tuple[str, str]]:
@@ -79,7 +106,8 @@ def ingested_units(home: Path) -> set[tuple[str, str]]:
 def set_aside(home: Path) -> Path:
     """Move a database that doesn't open, and its log, out of the way; return its new path."""
     path = database_path(home)
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}"
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
     os.replace(path, aside)
     log = path.with_name(path.name + ".wal")
     if log.exists():

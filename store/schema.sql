@@ -98,20 +98,25 @@ CREATE TABLE base.units (
     versions VARCHAR
 );
 
-CREATE MACRO wilson_high(k, n) AS (((k + 1.920729) / (n + 3.841459)) + ((1.959964 * sqrt((((k * (n -
-    k)) / n) + 0.960365))) / (n + 3.841459)));
+CREATE MACRO wilson_high(k, n) AS least(1.0, (((k + 1.920729410347062) / (n + 3.841458820694124)) +
+    ((1.959963984540054 * sqrt((((k * (n - k)) / n) + 0.960364705173531))) / (n +
+    3.841458820694124))));
 
-CREATE MACRO wilson_low(k, n) AS (((k + 1.920729) / (n + 3.841459)) - ((1.959964 * sqrt((((k * (n -
-    k)) / n) + 0.960365))) / (n + 3.841459)));
+CREATE MACRO wilson_low(k, n) AS greatest(0.0, (((k + 1.920729410347062) / (n + 3.841458820694124))
+    - ((1.959963984540054 * sqrt((((k * (n - k)) / n) + 0.960364705173531))) / (n +
+    3.841458820694124))));
+
+CREATE VIEW base.wanted_runs AS SELECT DISTINCT run_id FROM base.study_runs;
 
 CREATE VIEW checkpoints AS SELECT run_id, step, epoch, sha256, bytes,
-    printf('runs/%s/checkpoints/step-%08d.safetensors', run_id, step) AS path FROM base.checkpoints;
+    printf('runs/%s/checkpoints/step-%08d.safetensors', run_id, step) AS path FROM base.checkpoints
+    WHERE (run_id = ANY(SELECT * FROM base.wanted_runs));
 
 CREATE VIEW evaluations AS SELECT eval_id, dataset, split, n, classes, subset_sha256, labels,
     corruption, severity, config FROM base.evaluations;
 
 CREATE VIEW metrics AS SELECT run_id, step, epoch, split, "mode", labels, n, correct, accuracy,
-    loss, lr FROM base.metrics;
+    loss, lr FROM base.metrics WHERE (run_id = ANY(SELECT * FROM base.wanted_runs));
 
 CREATE VIEW runs AS SELECT r.run_id, r.study, r."name", r.arm, (r.config ->> '$.data.name') AS
     dataset, (r.config ->> '$.network.name') AS network, (r.config ->> '$.network.norm_layer') AS
@@ -128,9 +133,11 @@ CREATE VIEW runs AS SELECT r.run_id, r.study, r."name", r.arm, (r.config ->> '$.
 CREATE VIEW splices AS SELECT run_id, shallow_run_id, control, replicate, eval_id, split,
     corruption, severity, cut, depth, shallow_step, deep_step, norm, dtype, batch_size, n, correct,
     accuracy, loss, margin, agreement, chance, retention, half_width, wilson_low(correct, n) AS
-    accuracy_low, wilson_high(correct, n) AS accuracy_high FROM base.splices;
+    accuracy_low, wilson_high(correct, n) AS accuracy_high FROM base.splices WHERE (run_id =
+    ANY(SELECT * FROM base.wanted_runs));
 
 CREATE VIEW study_runs AS SELECT study, title, "position", arm, "name", run_id FROM base.study_runs;
 
 CREATE VIEW units AS SELECT unit_id, kind, run_id, "label", 'finished' AS status, row_count,
-    "seconds", finished_at, versions FROM base.units;
+    "seconds", finished_at, versions FROM base.units WHERE ((run_id IS NULL) OR (run_id = ANY(SELECT
+    * FROM base.wanted_runs)));

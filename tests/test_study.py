@@ -171,13 +171,17 @@ def test_whole_numbers_are_the_same_recipe_as_their_decimals() -> None:
         ("lr = 0.05", "colour = 1", r"training\.colour: no such field; expected one of .*lr"),
         ("title =", "titel =", r"titel: no such field; did you mean 'title'\?"),
         ("lr = 0.05", 'lr = "fast"', r"training\.lr: expected a number.*got 'fast'"),
-        ("batch_size = 32", 'batch_size = "many"', r"training\.batch_size: .*integer.*got 'many'"),
+        (
+            "batch_size = 32",
+            'batch_size = "many"',
+            r"training\.batch_size: .*whole number, got 'many'",
+        ),
         ("batch_size = 32", "batch_size = 0", r"training\.batch_size: .*greater than 0, got 0"),
         ('"step"', '"stepp"', r"training\.schedule: expected 'constant', 'step'.*got 'stepp'"),
         ("[0.8]", "[8]", r"training\.milestones\[0\]: expected less than.*1, got 8"),
         ("steps = 20", "steps = 20\nepochs = 3", "training: expected steps or epochs, got both"),
         ("steps = 20\n", "", "training: expected steps or epochs, got neither"),
-        ("steps = 20", "steps = 20.5", r"training\.steps: .*integer.*got 20\.5"),
+        ("steps = 20", "steps = 20.5", r"training\.steps: .*whole number, got 20\.5"),
         ("steps = 20", "epochs = -1", r"training\.epochs: expected greater than 0, got -1"),
         ("16, 20]", "16, 21]", "checkpoints: expected steps up to the last one, 20, got 21"),
         ("[0, 1,", "[-1,", r"checkpoints\.steps\[0\]: expected greater than.*0, got -1"),
@@ -335,3 +339,27 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"study\.toml: .*not UTF-8 text"):
         study.read(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("steps = [0, 1,", 'steps = "all"\nepochs = [0, 1,', "a list in [ ], got 'all'"),
+        ('name = "tiny"', 'name = "Tiny Study!"', "small letters, digits, - and _, got 'Tiny"),
+        ('kind = "splices"', 'kind = "splices"\ncuts = 3', "'all' or a list in [ ], got 3"),
+        ("[training]", "[trainig]", "no such field; did you mean 'training'?"),
+        ('kind = "splices"', "", "expected one of splices, got none; add it"),
+        ("label_noise = 1.0", "seeds = [{ init = 1, ordre = 2 }]", "did you mean 'order'?"),
+        ('name = "random labels"', 'name = "random\\nlabels"', "expected text on one line"),
+        ("label_noise = 1.0", "label_noise = 0.0", "expected different runs, got the same for"),
+        (
+            "label_noise = 1.0",
+            "seeds = [99999999999999999999999]",
+            "arms[1].seeds[0]: expected less",
+        ),
+    ],
+)
+def test_messages_speak_plainly(old: str, new: str, expected: str) -> None:
+    message = complaint(changed(old, new))
+    assert expected in message
+    assert "\n" not in message

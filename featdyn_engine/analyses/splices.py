@@ -101,7 +101,8 @@ def evaluation_sets(settings: Settings, run: RunConfig) -> list[EvalConfig]:
             subset_seed=wanted.subset_seed,
             labels="trained_on" if wanted.split == "train" else "true",
             label_noise=run.label_noise if wanted.split == "train" else 0.0,
-            seed_labels=run.seeds.labels if wanted.split == "train" else 0,
+            # Without noise its seed changes nothing: equal sets have equal ids.
+            seed_labels=run.seeds.labels if wanted.split == "train" and run.label_noise else 0,
         )
         for wanted in settings.evaluations
     ]
@@ -142,7 +143,7 @@ def units(settings: Settings, run: RunConfig) -> list[Unit]:
                 planned.append(
                     Unit(
                         kind="splices",
-                        unit_id=identity(spec),
+                        unit_id=identity(("splices", spec)),
                         label=f"splices {cut.name} {examples.split}",
                         spec=spec,
                         run_id=run.run_id,

@@ -32,6 +32,8 @@ def load(config: EvalConfig) -> EvalSet:
 
     Raises InputError when the set asks for more examples than the split holds.
     """
+    if config.corruption != "none" or config.severity:
+        raise InputError(f"corruption: expected 'none', got {config.corruption!r}")
     dataset = registry.load(config.data)
     if config.split == "train":
         images, labels = dataset.train_images, dataset.train_labels

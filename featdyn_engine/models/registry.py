@@ -24,7 +24,8 @@ def build(config: NetworkConfig, channels: int, classes: int, seed: int = 0) -> 
         )
     # Layers draw their initial weights from the global generator: lend it, then give it back.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed, which would reseed the accelerators too.
+        torch.default_generator.manual_seed(seed)
         return MODELS[config.name](channels, classes)
 
 

@@ -66,14 +66,17 @@ def splice_matrix(
     Networks must be in evaluation mode. images: (N, C, H, W), normalised; labels: int64 (N,).
     ``progress`` hears the share done, 0 to 1. Sums are kept in float64.
 
-    Raises ValueError for a depth outside 1 .. L - 1, a network in training mode, or no images.
+    Raises ValueError for a depth outside 1 .. L - 1, a network or a
+    block of one in training mode, networks of different length, or no images.
     """
     if not len(labels):
         raise ValueError("images: expected at least one image, got none")
     size = len(networks)
+    if len({len(network) for network in networks}) != 1:
+        raise ValueError("networks: expected the same number of blocks in each")
     if not 1 <= depth < len(networks[0]):
         raise ValueError(f"depth: expected 1 to {len(networks[0]) - 1}, got {depth}")
-    if any(network.training for network in networks):
+    if any(module.training for network in networks for module in network.modules()):
         raise ValueError("expected networks in evaluation mode: call .eval() first")
     shallow = [network[:depth] for network in networks]
     deep = [network[depth:] for network in networks]

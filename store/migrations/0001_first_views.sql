@@ -36,19 +36,24 @@ CREATE TABLE base.splices (
     agreement DOUBLE, chance DOUBLE, retention DOUBLE, half_width DOUBLE
 );
 
--- Wilson's score interval at 95 % (z = 1.959964): over examples, for a fixed trained network.
-CREATE MACRO wilson_low(k, n) AS (
-    (k + 1.920729) / (n + 3.841459)
-    - 1.959964 * sqrt(k * (n - k) / n + 0.960365) / (n + 3.841459)
+-- Wilson's score interval at 95 % (z = 1.96, in full below): over examples, for a fixed trained
+-- network.
+CREATE MACRO wilson_low(k, n) AS greatest(0.0,
+    (k + 1.920729410347062) / (n + 3.841458820694124)
+    - 1.959963984540054 * sqrt(k * (n - k) / n + 0.960364705173531) / (n + 3.841458820694124)
 );
-CREATE MACRO wilson_high(k, n) AS (
-    (k + 1.920729) / (n + 3.841459)
-    + 1.959964 * sqrt(k * (n - k) / n + 0.960365) / (n + 3.841459)
+CREATE MACRO wilson_high(k, n) AS least(1.0,
+    (k + 1.920729410347062) / (n + 3.841458820694124)
+    + 1.959963984540054 * sqrt(k * (n - k) / n + 0.960364705173531) / (n + 3.841458820694124)
 );
+
+-- What no study asks for any more (its file was edited) stays on disk, but out of sight.
+CREATE VIEW base.wanted_runs AS SELECT DISTINCT run_id FROM base.study_runs;
 
 CREATE VIEW units AS
 SELECT unit_id, kind, run_id, label, 'finished' AS status, row_count, seconds, finished_at, versions
-FROM base.units;
+FROM base.units
+WHERE run_id IS NULL OR run_id IN (FROM base.wanted_runs);
 
 CREATE VIEW study_runs AS
 SELECT study, title, position, arm, name, run_id FROM base.study_runs;
@@ -84,10 +89,13 @@ QUALIFY row_number() OVER (PARTITION BY r.run_id ORDER BY r.study, r.position) =
 CREATE VIEW checkpoints AS
 SELECT
     run_id, step, epoch, sha256, bytes, printf('runs/%s/checkpoints/step-%08d.safetensors', run_id, step) AS path
-FROM base.checkpoints;
+FROM base.checkpoints
+WHERE run_id IN (FROM base.wanted_runs);
 
 CREATE VIEW metrics AS
-SELECT run_id, step, epoch, split, mode, labels, n, correct, accuracy, loss, lr FROM base.metrics;
+SELECT run_id, step, epoch, split, mode, labels, n, correct, accuracy, loss, lr
+FROM base.metrics
+WHERE run_id IN (FROM base.wanted_runs);
 
 CREATE VIEW evaluations AS
 SELECT eval_id, dataset, split, n, classes, subset_sha256, labels, corruption, severity, config
@@ -99,4 +107,5 @@ SELECT
     shallow_step, deep_step, norm, dtype, batch_size, n, correct, accuracy, loss, margin,
     agreement, chance, retention, half_width,
     wilson_low(correct, n) AS accuracy_low, wilson_high(correct, n) AS accuracy_high
-FROM base.splices;
+FROM base.splices
+WHERE run_id IN (FROM base.wanted_runs);

@@ -187,3 +187,12 @@ def test_an_unknown_network_is_refused_with_the_known_ones() -> None:
 def test_cuts_of_an_unknown_network_are_refused() -> None:
     with pytest.raises(InputError, match="got 'vgg'"):
         cuts(NetworkConfig(name="vgg"))
+
+
+@torch.inference_mode()
+def test_a_block_adds_its_shortcut_before_the_last_rectification() -> None:
+    block, x = made("resnet20")[1], images(channels=16).abs()
+    inner = block.norm1(block.conv1(x)).clamp(min=0)
+    branch = block.norm2(block.conv2(inner))
+    assert (branch < 0).any()
+    torch.testing.assert_close(block(x), (branch + x).clamp(min=0))

@@ -34,7 +34,7 @@ def described() -> dict[str, list[tuple[str, str]]]:
         found = connection.execute(
             "SELECT v.view_name, list((c.column_name, c.data_type) ORDER BY c.column_index) "
             "FROM duckdb_views() AS v JOIN duckdb_columns() AS c ON c.table_oid = v.view_oid "
-            "WHERE NOT v.internal GROUP BY ALL"
+            "WHERE NOT v.internal AND v.schema_name = 'main' GROUP BY ALL"
         ).fetchall()
     return dict(found)
 

@@ -1,5 +1,7 @@
 """Charts: a frame in, an ``altair.Chart`` out. No Streamlit, no store, no state."""
 
+import json
+
 import altair as alt
 import numpy as np
 import polars as pl
@@ -38,13 +40,6 @@ METRIC_NAMES = {
 def epoch_label(epoch: float) -> str:
     """``12`` for whole epochs, ``0.25`` for others."""
     return f"{epoch:.0f}" if float(epoch).is_integer() else f"{epoch:.2g}"
-
-
-def _with_labels(cells: pl.DataFrame) -> pl.DataFrame:
-    return cells.with_columns(
-        pl.col("shallow_epoch").map_elements(epoch_label, pl.String).alias("shallow"),
-        pl.col("deep_epoch").map_elements(epoch_label, pl.String).alias("deep"),
-    )
 
 
 def scale_floor(metric: str, chance: float) -> float:
@@ -96,21 +91,33 @@ def heatmap(cells: pl.DataFrame, metric: str, chance: float, title: str) -> alt.
     Steps stand evenly with their true epochs; the diagonal, the network itself, is a thin line.
     Cells where ``metric`` is null stay grey.
     """
-    frame = _with_labels(cells)
-    order = frame.sort("shallow_step").get_column("shallow").unique(maintain_order=True).to_list()
+    epochs = {
+        step: epoch_label(epoch)
+        for step, epoch in cells.select("shallow_step", "shallow_epoch")
+        .unique()
+        .sort("shallow_step")
+        .iter_rows()
+    }
+    # Positions are steps, which differ; epochs that round alike would share a row.
+    epoch_of_step = f"({json.dumps(epochs)})[datum.value]"
+    # Cells of whole pixels: fractions would leave pale seams between them.
+    size = max(PANEL // len(epochs), 1) * len(epochs)
+    bare = {"labelExpr": epoch_of_step, "labelOverlap": True, "ticks": False, "domain": False}
+    band = alt.Scale(padding=0)
     x = alt.X(
-        "deep:N",
-        sort=order,
+        "deep_step:O",
         title="deep part from epoch",
-        axis=alt.Axis(labelAngle=0, labelOverlap=True, ticks=False, domain=False),
+        scale=band,
+        axis=alt.Axis(labelAngle=0, **bare),
     )
     y = alt.Y(
-        "shallow:N",
-        sort=order[::-1],
+        "shallow_step:O",
+        sort="descending",
         title="shallow part from epoch",
-        axis=alt.Axis(labelOverlap=True, ticks=False, domain=False),
+        scale=band,
+        axis=alt.Axis(**bare),
     )
-    base = alt.Chart(frame).encode(x=x, y=y)
+    base = alt.Chart(cells).encode(x=x, y=y)
     rects = (
         base.transform_filter(f"isValid(datum.{metric})")
         .mark_rect()
@@ -123,8 +130,8 @@ def heatmap(cells: pl.DataFrame, metric: str, chance: float, title: str) -> alt.
         alt.layer(rects, shadow, line)
         .properties(
             autosize=PLOT_SIZE,
-            width=PANEL,
-            height=PANEL,
+            width=size,
+            height=size,
             title=alt.TitleParams(
                 title,
                 subtitle="right of the line: shallow part earlier than deep",
@@ -164,15 +171,14 @@ def lag_profile(cells: pl.DataFrame, metric: str, chance: float, title: str) -> 
 
     Never pooled over deep steps: the mix of steps changes with the lag (Simpson's paradox).
     """
-    frame = (
-        _with_labels(cells)
-        .filter(pl.col("shallow_step") <= pl.col("deep_step"), pl.col("deep_step") > 0)
-        .with_columns((pl.col("deep_epoch") - pl.col("shallow_epoch")).alias("lag"))
-    )
+    frame = cells.filter(
+        pl.col("shallow_step") <= pl.col("deep_step"), pl.col("deep_step") > 0
+    ).with_columns((pl.col("deep_epoch") - pl.col("shallow_epoch")).alias("lag"))
     latest = max(frame["deep_epoch"].to_list(), default=1.0)
+    few = frame["deep_step"].n_unique() <= 20
     return (
         alt.Chart(frame)
-        .mark_line(point=alt.OverlayMarkDef(size=14), strokeWidth=1.5)
+        .mark_line(point=alt.OverlayMarkDef(size=14) if few else False, strokeWidth=1.5)
         .encode(
             x=alt.X("lag:Q", title="lag: epochs from shallow to deep part"),
             y=alt.Y(

@@ -66,11 +66,11 @@ def _workers(asked: int | None, threads: int) -> int:
 def _run(path: Path, workers: int | None, device: Device, command: str) -> None:
     home = home_from_environment()
     # Imported late: torch takes seconds, and help or a wrong word should not.
-    from featdyn_engine import pipeline, progress, study
+    from featdyn_engine import pipeline, planning, progress, study
 
-    wanted = study.read(path, pipeline.resolve_device(device.value))
+    wanted = study.read(path, planning.resolve_device(device.value))
     with pipeline.engine_lock(home, command):
-        plan = pipeline.plan(wanted, home)
+        plan = planning.plan(wanted, home)
         watcher = progress.for_console(console)
         count = _workers(workers, max(run.config.threads for run in wanted.runs))
         try:
@@ -106,12 +106,12 @@ def run(study: StudyPath, workers: Workers = None, device: DeviceOption = Device
 def plan(study: StudyPath, workers: Workers = None, device: DeviceOption = Device.auto) -> None:
     """Show units of work, checkpoints, disk and time of a study; run nothing of it."""
     home = home_from_environment()
-    from featdyn_engine import pipeline
+    from featdyn_engine import planning
     from featdyn_engine import study as study_files
 
-    planned = pipeline.plan(study_files.read(study, pipeline.resolve_device(device.value)), home)
+    planned = planning.plan(study_files.read(study, planning.resolve_device(device.value)), home)
     count = _workers(workers, 1)
-    expected = pipeline.forecast(planned, count)
+    expected = planning.forecast(planned, count)
     for kind in dict.fromkeys(unit.kind for unit in planned.units):
         of_kind = [unit for unit in planned.units if unit.kind == kind]
         waiting = sum(unit.unit_id not in planned.finished for unit in of_kind)

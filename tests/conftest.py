@@ -19,10 +19,10 @@ class Silent:
 
 def fill(home: Path, text: str = TINY_STUDY, workers: int = 1) -> None:
     """Run a study into a home."""
-    from featdyn_engine import pipeline, study
+    from featdyn_engine import pipeline, planning, study
 
     with pipeline.engine_lock(home, "tests"):
-        plan = pipeline.plan(study.parse(text, "tiny.toml"), home)
+        plan = planning.plan(study.parse(text, "tiny.toml"), home)
         outcome = pipeline.run(plan, home, workers, Silent())
     assert not outcome.failures
 

@@ -63,7 +63,7 @@ def render() -> None:
         st.markdown(sentence)
 
     st.subheader("Every cut", anchor=False)
-    st.caption(f"{'; below: '.join(present.values())}. Same colours and axes as above.")
+    st.caption(f"From top to bottom: {'; '.join(present.values())}. Colours and axes as above.")
     with st.container(horizontal=True, gap="small"):
         for name_of_cut in cuts:
             with st.container(width=THUMBNAIL, gap="small"):

@@ -40,10 +40,20 @@ def test_heatmap_runs_from_chance_to_one_whatever_the_data() -> None:
 
 def test_heatmap_puts_shallow_upwards_and_deep_to_the_right() -> None:
     encoding = charts.heatmap(cells(), "accuracy", 0.1, "arm").to_dict()["layer"][0]["encoding"]
-    assert encoding["x"]["sort"] == ["0", "1", "2"]
-    assert encoding["y"]["sort"] == ["2", "1", "0"]
-    assert encoding["x"]["field"] == "deep"
-    assert encoding["y"]["field"] == "shallow"
+    assert encoding["x"]["field"] == "deep_step"
+    assert "sort" not in encoding["x"]
+    assert encoding["y"]["field"] == "shallow_step"
+    assert encoding["y"]["sort"] == "descending"
+
+
+def test_steps_whose_epochs_round_alike_keep_rows_of_their_own() -> None:
+    close = cells().with_columns(
+        (10.61 + pl.col("shallow_step") / 100).alias("shallow_epoch"),
+        (10.61 + pl.col("deep_step") / 100).alias("deep_epoch"),
+    )
+    encoding = charts.heatmap(close, "accuracy", 0.1, "arm").to_dict()["layer"][0]["encoding"]
+    assert encoding["x"]["type"] == encoding["y"]["type"] == "ordinal"
+    assert encoding["x"]["axis"]["labelExpr"].startswith('({"0": "11"')
 
 
 def test_heatmap_is_square() -> None:

@@ -145,13 +145,13 @@ def test_refusing_a_newer_store_leaves_its_log_unreplayed(own_home: Path) -> Non
 
 
 def test_the_engine_refuses_a_newer_store_and_leaves_every_byte(own_home: Path) -> None:
-    from featdyn_engine import pipeline, study
+    from featdyn_engine import pipeline, planning, study
     from tests.cases import TINY_STUDY
     from tests.conftest import Silent
 
     make_newer(own_home)
     before = listing(own_home)
-    plan = pipeline.plan(study.parse(TINY_STUDY, "tiny.toml"), own_home)
+    plan = planning.plan(study.parse(TINY_STUDY, "tiny.toml"), own_home)
     with pytest.raises(StoreError, match="newer featdyn"):
         pipeline.run(plan, own_home, 1, Silent())
     assert listing(own_home) == before

@@ -66,8 +66,9 @@ DAMAGES = ("rows", "empty", "start", "half")
 @pytest.mark.parametrize("how", DAMAGES)
 def test_a_corrupt_part_rolls_back_the_parts_before_it(how: str, unindexed_home: Path) -> None:
     first, second, last = splice_parts_of(unindexed_home)[:3]
-    ingest(unindexed_home, [first])
+    ingest(unindexed_home, [*sorted((unindexed_home / "parts" / "studies").iterdir()), first])
     before = rows(unindexed_home, but_times=False)
+    assert before["splices"]
     counted = revision(unindexed_home)
     damage(last, how)
     with pytest.raises(FAILURES):

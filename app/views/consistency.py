@@ -5,7 +5,7 @@ import streamlit as st
 
 from app import charts, controls
 from app.cached import ask
-from store.connection import StoreMissingError
+from app.views.study_choice import choose_study
 
 METRICS = ["accuracy", "agreement", "retention"]
 EARLY_FROM, EARLY_TO = 0.05, 1 / 6
@@ -20,15 +20,8 @@ def render() -> None:
         "The shallow part of one checkpoint under the deep part of another, every pair. "
         "BatchNorm `inherit`: every block keeps its own running statistics."
     )
-    studies = ask("studies")
-    if studies.is_empty():
-        raise StoreMissingError("no study yet")
-    titles = dict(studies.select("study", "title").iter_rows())
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        study = controls.select(
-            "Study", "study", list(titles), next(iter(titles)), lambda key: titles[key]
-        )
-        runs = ask("study_runs", study)
+        study, runs = choose_study()
         names = dict(runs.select("run_id", "name").iter_rows())
         choices = ask("splice_choices", tuple(names))
         if choices.is_empty():

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import charts, controls
 from app.cached import ask
-from store.connection import StoreMissingError
+from app.views.study_choice import choose_study
 
 COLUMNS = [
     "name",
@@ -30,15 +30,8 @@ COLUMNS = [
 def render() -> None:
     """Draw the page."""
     st.header("Runs", anchor=False)
-    studies = ask("studies")
-    if studies.is_empty():
-        raise StoreMissingError("no study yet")
-    titles = dict(studies.select("study", "title").iter_rows())
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        study = controls.select(
-            "Study", "study", list(titles), next(iter(titles)), lambda key: titles[key]
-        )
-        runs = ask("study_runs", study)
+        _, runs = choose_study()
         names = dict(runs.select("run_id", "name").iter_rows())
         chosen = controls.select(
             "Run", "run", ["all", *names], "all", lambda key: names.get(key, "all runs")

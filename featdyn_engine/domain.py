@@ -6,68 +6,114 @@ notebook are held to the same bounds by one declaration.
 
 import hashlib
 import json
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Len, Lt
 
 Share = Annotated[float, Ge(0), Le(1)]
+PositiveShare = Annotated[float, Gt(0), Le(1)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+Positive = Annotated[float, Gt(0)]
 Count = Annotated[int, Gt(0)]
 Step = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]
+Sha256 = Annotated[str, Len(64, 64)]
 Split = Literal["train", "test"]
 Norm = Literal["inherit"]
+NormLayer = Literal["batch", "group", "layer", "none"]
 Device = Literal["cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16"]
+Augmentation = Literal["crop", "flip"]
 
 # pydantic reads this from a plain dataclass: an unknown key, or inf, in a study file is an error.
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
+# Of a field that says where a thing lies or how it is called, never what it is.
+NOT_IDENTITY = {"identity": False}
 
 
 class InputError(ValueError):
     """Wrong input by a user: one line that says what was expected, what came, what to do."""
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a network takes and gives: C channels, pixels x pixels images, K classes."""
+
+    channels: int
+    pixels: int
+    classes: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """A training set: its source, the seed of its split, and how much of it is used.
 
-    ``train_size`` examples are taken from the training split in the order of ``split_seed``;
-    ``None`` takes all of them. The test split is never reduced here.
+    ``train_size`` examples are drawn from the training split by ``split_seed``; ``None`` takes
+    all of them. ``balanced`` draws equally many of each class. The test split is never reduced
+    here. ``permute_pixels`` moves the pixels of every image, in both splits, by one fixed
+    permutation. ``sha256`` covers the decoded images and labels of a source that is read from
+    files, so that equal names never hide other data; ``folder`` and ``title`` are where it lies
+    and how pages call it, and no part of its identity.
     """
 
     __pydantic_config__: ClassVar = STRICT
     name: str
     train_size: Count | None = None
     split_seed: Seed = 0
+    balanced: bool = False
+    permute_pixels: bool = False
+    sha256: Sha256 | None = None
+    folder: str | None = field(default=None, metadata=NOT_IDENTITY)
+    title: str | None = field(default=None, metadata=NOT_IDENTITY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """An entry of the network registry and its options."""
+    """An entry of the network registry, or ``module:factory`` in the user's own code.
+
+    ``options`` are the architecture's own, or keyword arguments of the factory.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     name: str
-    norm_layer: Literal["batch"] = "batch"
+    norm_layer: NormLayer = "batch"
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a network is trained. Defaults: He et al. 2016 (arXiv 1512.03385), section 4.2.
 
+    ``momentum`` and ``nesterov`` are SGD's and Muon's, ``betas`` and ``eps`` Adam's and AdamW's.
     ``milestones`` are shares of ``steps`` at which a ``step`` schedule multiplies the learning
-    rate by ``gamma``; the other schedules ignore both.
+    rate by ``gamma``; the other schedules ignore both. ``warmup`` is the share of the steps over
+    which the rate first climbs; None: 0.3 for ``one_cycle``, else 0. ``clip_norm`` bounds the
+    gradient's 2-norm. Training ends at the first epoch whose running accuracy reaches
+    ``stop_at``. At a checkpoint ``monitor`` fixed examples of each split are scored, at the last
+    one all of them.
     """
 
     __pydantic_config__: ClassVar = STRICT
     steps: Count
     batch_size: Count = 128
-    lr: Annotated[float, Gt(0)] = 0.1
-    optimizer: Literal["sgd"] = "sgd"
-    momentum: Annotated[float, Ge(0), Lt(1)] = 0.9
+    lr: Positive = 0.1
+    optimizer: Literal["sgd", "adam", "adamw", "muon"] = "sgd"
+    momentum: Decay = 0.9
+    nesterov: bool = False
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    eps: Positive = 1e-8
     weight_decay: Annotated[float, Ge(0)] = 1e-4
-    schedule: Literal["constant", "step", "one_cycle"] = "step"
+    schedule: Literal["constant", "step", "cosine", "one_cycle"] = "step"
     milestones: tuple[Share, ...] = (0.5, 0.75)
     gamma: Annotated[float, Gt(0), Le(1)] = 0.1
+    warmup: Decay | None = None
+    label_smoothing: Decay = 0.0
+    clip_norm: Positive | None = None
+    augmentation: tuple[Augmentation, ...] = ()
+    stop_at: PositiveShare | None = None
+    monitor: Count = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +127,54 @@ class Seeds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A run that is its parent up to ``step``, then sees its data in the order of ``order``."""
+
+    __pydantic_config__: ClassVar = STRICT
+    step: Count
+    order: Seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freeze:
+    """Blocks 1 .. ``depth`` held still from ``from_step`` on, weights and running statistics.
+
+    ``part = "deep"`` freezes, as a control, the one block behind the cut (never the last) whose
+    parameter count comes nearest to theirs. ``weights_of``: the shallow part is taken from the
+    parent's checkpoint of that step instead of from this run.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    depth: Count
+    from_step: Step = 0
+    part: Literal["shallow", "deep"] = "shallow"
+    weights_of: Step | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Explicit temporal augmentation: the deep part also learns from stored shallow parts.
+
+    From ``from_step`` on, the first ``share`` of each mini-batch passes through blocks
+    1 .. ``depth`` of one stored checkpoint (evaluation mode, no gradient), drawn anew for every
+    mini-batch: among ``steps`` of the parent, or, where these are empty, among all that this run
+    has stored so far. With ``share = 1`` its own shallow part therefore stands still.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    depth: Count
+    steps: tuple[Step, ...] = ()
+    share: PositiveShare = 1.0
+    from_step: Step = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that can change the numbers of a run; its hash is the run's identity.
 
     Threads are part of it: on a CPU one and two threads sum in another order, and the weights
-    differ after two epochs.
+    differ after two epochs. ``swa_from``: the checkpoints past this share of the steps are
+    averaged into a derived one (SWA, Izmailov et al., arXiv 1803.05407).
     """
 
     data: DataConfig
@@ -94,28 +183,54 @@ class RunConfig:
     checkpoints: tuple[int, ...]
     label_noise: Share = 0.0
     seeds: Seeds = Seeds()
+    branch: Branch | None = None
+    freeze: Freeze | None = None
+    replay: Replay | None = None
+    swa_from: Share | None = None
     threads: Count = 1
     device: Device = "cpu"
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
+    channels_last: bool = False
+    compile: bool = False
 
     @property
     def run_id(self) -> str:
         """Twelve hexadecimal digits, equal for equal configurations on every machine."""
         return identity(self)
 
+    @property
+    def parent(self) -> "RunConfig | None":
+        """The undisturbed run whose checkpoints this one starts from or draws on, if any."""
+        from_parent = (
+            self.branch is not None
+            or (self.freeze is not None and self.freeze.weights_of is not None)
+            or (self.replay is not None and len(self.replay.steps) > 0)
+        )
+        return replace(self, branch=None, freeze=None, replay=None) if from_parent else None
+
+    @property
+    def parent_steps(self) -> tuple[int, ...]:
+        """Steps of the parent's checkpoints that this run needs."""
+        steps: set[int] = set()
+        if self.branch is not None:
+            steps.add(self.branch.step)
+        if self.freeze is not None and self.freeze.weights_of is not None:
+            steps.add(self.freeze.weights_of)
+        if self.replay is not None:
+            steps.update(self.replay.steps)
+        return tuple(sorted(steps))
+
+    @property
+    def stored_steps(self) -> tuple[int, ...]:
+        """Steps that this run stores, unless it ends early: a branch has none before its step."""
+        first = self.branch.step if self.branch is not None else 0
+        return tuple(step for step in self.checkpoints if step >= first)
+
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "RunConfig":
         """Build a configuration from the content of a run's ``config.json``."""
-        recipe = dict(content["recipe"])
-        recipe["milestones"] = tuple(recipe["milestones"])
-        parts = {
-            "data": DataConfig(**content["data"]),
-            "network": NetworkConfig(**content["network"]),
-            "recipe": Recipe(**recipe),
-            "seeds": Seeds(**content["seeds"]),
-            "checkpoints": tuple(content["checkpoints"]),
-        }
-        return cls(**{**content, **parts})
+        config: RunConfig = _built(cls, content)
+        return config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,9 +239,12 @@ class EvalConfig:
 
     ``labels = "trained_on"`` means the labels that the run saw, noise included; then the noise
     fraction and its seed belong to the identity of the set. Images are normalised by the mean
-    and standard deviation of ``data``'s training set.
+    and standard deviation of ``data``'s training set. ``corruption_folder`` holds the official
+    files of a corrupted test split (CIFAR-10-C, CIFAR-100-C); ``corruption_sha256`` covers the
+    images and labels read there.
     """
 
+    __pydantic_config__: ClassVar = STRICT
     data: DataConfig
     split: Split
     n: Count | None = None
@@ -136,11 +254,19 @@ class EvalConfig:
     seed_labels: Seed = 0
     corruption: str = "none"
     severity: Annotated[int, Ge(0), Le(5)] = 0
+    corruption_sha256: Sha256 | None = None
+    corruption_folder: str | None = field(default=None, metadata=NOT_IDENTITY)
 
     @property
     def eval_id(self) -> str:
         """Twelve hexadecimal digits, equal for equal sets."""
         return identity(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "EvalConfig":
+        """Build a configuration from the JSON kept beside an evaluation set."""
+        config: EvalConfig = _built(cls, content)
+        return config
 
 
 @dataclass(frozen=True)
@@ -183,6 +309,19 @@ def interior_cuts(block_names: list[str]) -> list[Cut]:
     return [Cut(name, depth) for depth, name in enumerate(block_names[:-1], start=1)]
 
 
+def _built(kind: Any, value: Any) -> Any:
+    """Rebuild a dataclass from plain JSON data: nested tables become dataclasses, lists tuples."""
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = get_type_hints(kind)
+        return kind(**{name: _built(hints[name], item) for name, item in value.items()})
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, dict) and get_origin(kind) is not dict:
+        member = next(each for each in get_args(kind) if is_dataclass(each))
+        return _built(member, value)
+    return value
+
+
 def _default(field: Field[Any]) -> Any:
     if field.default_factory is not MISSING:
         return field.default_factory()
@@ -193,14 +332,17 @@ def canonical(value: Any) -> Any:
     """Plain data for hashing: a dataclass becomes a dict without the fields at their default.
 
     A field added later with a default that changes nothing therefore leaves every earlier
-    identity as it was.
+    identity as it was. Fields marked NOT_IDENTITY are left out always.
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {
             field.name: canonical(getattr(value, field.name))
             for field in fields(value)
-            if getattr(value, field.name) != _default(field)
+            if field.metadata.get("identity", True)
+            and getattr(value, field.name) != _default(field)
         }
+    if isinstance(value, Mapping):
+        return {key: canonical(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [canonical(item) for item in value]
     return value

@@ -1,32 +1,67 @@
 """What every source delivers: raw pixels, labels, and the training set's own statistics."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from featdyn_engine.domain import Task
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Raw images in [0, 1], float32 (N, C, H, W); labels int64 (N,) in 0 .. K - 1."""
+    """Raw images, uint8 (N, C, H, H) from 0 to ``peak``; labels int64 (N,) in 0 .. K - 1."""
 
     class_names: tuple[str, ...]
     train_images: Tensor
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+    peak: int = 255
 
     @property
-    def channels(self) -> int:
-        """Number of image channels C."""
-        return self.train_images.shape[1]
+    def task(self) -> Task:
+        """What a network for this data takes and gives."""
+        _, channels, pixels, _ = self.train_images.shape
+        return Task(channels, pixels, len(self.class_names))
 
-    @property
-    def classes(self) -> int:
-        """Number of classes K."""
-        return len(self.class_names)
+    @cached_property
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (n - 1) of the training pixels in [0, 1], each (C, 1, 1).
+
+        Summed in whole numbers, hence the same to the last bit on every machine.
+        """
+        n = self.train_images[:, 0].numel()
+        mean, std = [], []
+        for channel in self.train_images.unbind(dim=1):
+            counts = torch.bincount(channel.flatten(), minlength=256).tolist()
+            total = sum(level * count for level, count in enumerate(counts))
+            squares = sum(level * level * count for level, count in enumerate(counts))
+            mean.append(total / n / self.peak)
+            std.append(((squares - total * total / n) / (n - 1)) ** 0.5 / self.peak)
+        return torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Centre and scale channels by the training images' mean and standard deviation."""
-        std, mean = torch.std_mean(self.train_images, dim=(0, 2, 3), keepdim=True)
-        return (images - mean) / std
+        """Scale raw images to [0, 1], then by the training set's mean and standard deviation.
+
+        uint8 (N, C, H, H) on any device to float32 of the same shape there.
+        """
+        mean, std = (each.to(images.device) for each in self.statistics)
+        return (images.float() / self.peak - mean) / std
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of all pixels and labels, of both splits, in order: 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        splits = (self.train_images, self.train_labels, self.test_images, self.test_labels)
+        for tensor in splits:
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def with_training_set(self, chosen: Tensor) -> "Dataset":
+        """Return the same data with only the training examples of these indices, in this order."""
+        return replace(
+            self, train_images=self.train_images[chosen], train_labels=self.train_labels[chosen]
+        )

@@ -1,20 +1,122 @@
 """The data sets that a study can name: one line each."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from featdyn_engine.data import digits
 from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.domain import DataConfig, InputError
+from featdyn_engine.randomness import generator
 
-DATASETS: dict[str, Callable[[DataConfig], Dataset]] = {
+# A source takes the configuration and the folder for downloads and decoded images
+# (FEATDYN_HOME/data), and returns both splits whole: choosing from them is done here.
+Source = Callable[[DataConfig, Path], Dataset]
+
+DATASETS: dict[str, Source] = {
     "digits": digits.load,
 }
+MOST_PIXELS = 96
 
 
-def load(config: DataConfig) -> Dataset:
-    """Load a data set. Raises InputError for a name outside the registry."""
+# Two: a study mostly has one data set, and another one to evaluate on.
+@lru_cache(maxsize=2)
+def load(config: DataConfig, home: Path) -> Dataset:
+    """Load a data set with its options applied; ``home`` is where downloads are kept.
+
+    The last sets are kept in memory. Raises InputError for a name outside the registry, files
+    that are missing or not what they should be, and options that the data can't satisfy.
+    """
     if config.name not in DATASETS:
         raise InputError(
             f"data.name: expected one of {', '.join(sorted(DATASETS))}, got {config.name!r}"
         )
-    return DATASETS[config.name](config)
+    dataset = DATASETS[config.name](config, home / "data")
+    _check(config, dataset)
+    if config.sha256 is not None and dataset.sha256 != config.sha256:
+        raise InputError(
+            f"data: expected the images and labels that this study was planned with (sha256 "
+            f"{config.sha256[:12]}...), got others ({dataset.sha256[:12]}...); put the old files "
+            "back, or plan a new study with the new ones"
+        )
+    if config.train_size is not None or config.balanced:
+        dataset = dataset.with_training_set(_chosen(config, dataset))
+    if config.permute_pixels:
+        dataset = _permuted(dataset)
+    return dataset
+
+
+def identified(config: DataConfig, home: Path) -> DataConfig:
+    """Return the configuration with the SHA-256 of what is read from files; see ``load``."""
+    if config.name == "digits" or config.sha256 is not None:
+        load(config, home)
+        return config
+    whole = replace(config, train_size=None, balanced=False, permute_pixels=False)
+    return replace(config, sha256=load(whole, home).sha256)
+
+
+def _check(config: DataConfig, dataset: Dataset) -> None:
+    """Hold what a source read to what networks can take."""
+    _, _, height, width = dataset.train_images.shape
+    if height != width or height > MOST_PIXELS:
+        raise InputError(
+            f"data {config.name}: expected square images of at most {MOST_PIXELS} pixels, "
+            f"got {height} x {width}"
+        )
+    classes = len(dataset.class_names)
+    for split, labels in (("train", dataset.train_labels), ("test", dataset.test_labels)):
+        if not len(labels):
+            raise InputError(f"data {config.name}: expected images in its {split} split, got none")
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= classes:
+            raise InputError(
+                f"data {config.name}: expected labels from 0 to {classes - 1} in its {split} "
+                f"split, got {low if low < 0 else high}"
+            )
+
+
+def _chosen(config: DataConfig, dataset: Dataset) -> Tensor:
+    """Indices of the training examples that are used, int64 (train_size,)."""
+    labels, size = dataset.train_labels, config.train_size
+    if size is None:
+        raise InputError("data.balanced: expected a train_size beside it, got none; add it")
+    if size > len(labels):
+        raise InputError(
+            f"data.train_size: expected at most {len(labels)} (the training split of "
+            f"{config.name}), got {size}"
+        )
+    order = torch.randperm(len(labels), generator=generator("subset", config.split_seed))
+    if not config.balanced:
+        return order[:size]
+    classes = len(dataset.class_names)
+    each, rest = divmod(size, classes)
+    smallest = int(torch.bincount(labels, minlength=classes).min())
+    if rest or each > smallest:
+        raise InputError(
+            f"data.train_size: expected a multiple of {classes} up to {classes * smallest} for a "
+            f"balanced subset of {config.name}, got {size}"
+        )
+    of_class = [order[labels[order] == k][:each] for k in range(classes)]
+    # Back into the random order: label noise and mini-batches must not meet the classes in turn.
+    member = torch.zeros(len(labels), dtype=torch.bool)
+    member[torch.cat(of_class)] = True
+    return order[member[order]]
+
+
+def _permuted(dataset: Dataset) -> Dataset:
+    """Move the pixels of every image by one permutation, the same for all runs and channels."""
+    pixels = dataset.task.pixels
+    order = torch.randperm(pixels**2, generator=generator("pixel permutation", pixels))
+
+    def moved(images: Tensor) -> Tensor:
+        return images.flatten(2)[:, :, order].view_as(images)
+
+    return replace(
+        dataset,
+        train_images=moved(dataset.train_images),
+        test_images=moved(dataset.test_images),
+    )

@@ -10,7 +10,7 @@ from torch import Tensor
 from featdyn_engine import checkpoints
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
-from featdyn_engine.domain import DataConfig, EvalConfig, InputError, RunConfig
+from featdyn_engine.domain import EvalConfig, InputError, RunConfig
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.parts import part_path
@@ -40,8 +40,8 @@ def load_network(home: str | Path, run_id: str, step: int) -> BlockNetwork:
     steps = [checkpoint.step for checkpoint in checkpoints.listing(folder)]
     if step not in steps:
         raise InputError(f"expected a checkpoint step of run {run_id} ({steps}), got {step}")
-    dataset = data_registry.load(config.data)
-    network = model_registry.build(config.network, dataset.channels, dataset.classes)
+    task = data_registry.load(config.data, Path(home)).task
+    network = model_registry.build(config.network, task)
     network.load_state_dict(checkpoints.load(folder, step))
     return network.eval()
 
@@ -56,6 +56,5 @@ def load_eval(home: str | Path, eval_id: str) -> tuple[Tensor, Tensor]:
     if not path.is_file():
         raise InputError(f"expected an evaluation set of {home}, got {eval_id!r}")
     content: dict[str, Any] = json.loads(pq.read_table(path)["config"][0].as_py())
-    config = EvalConfig(**{**content, "data": DataConfig(**content["data"])})
-    examples = evaluation.load(config)
+    examples = evaluation.load(EvalConfig.from_json(content), Path(home))
     return examples.images, examples.labels

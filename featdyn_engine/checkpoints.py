@@ -3,64 +3,29 @@
 A run's folder holds ``config.json``, ``checkpoints/step-00000012.safetensors`` each with a
 ``.json`` beside it (step, epoch, sha256, bytes), and, while training goes on,
 ``resume.safetensors``. A checkpoint exists when its ``.json`` does: it is written last.
+``derived/`` holds what is made from checkpoints, in the same form.
 """
 
 import hashlib
 import json
-import os
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from featdyn_engine.domain import Checkpoint
+from featdyn_engine.files import sha256_of, write_json, write_tensors
 
-TEMPORARY_SUFFIX = ".partial"
+RESUME = "resume.safetensors"
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def run_folder(home: Path, run_id: str) -> Path:
     """Folder of a run under a home."""
     return home / "runs" / run_id
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; when the block ends well, it takes the place of ``path`` at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON atomically, keys in their order."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None
-) -> None:
-    """Write a safetensors file atomically; ``metadata`` goes into its header."""
-    with replacing(path) as temporary:
-        # From memory rather than save_file: equal tensors give equal bytes and file mode.
-        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        temporary.write_bytes(safetensors.torch.save(contiguous, metadata))
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _path(folder: Path, step: int) -> Path:
@@ -95,3 +60,100 @@ def load(folder: Path, step: int) -> dict[str, Tensor]:
             f"remove {folder} and parts/metrics/{folder.name}.parquet, then run the study again"
         )
     return safetensors.torch.load_file(path)
+
+
+def problems(folder: Path, expected: Sequence[int]) -> Iterator[str]:
+    """Say what is wrong with the checkpoints of a run, one line each; nothing for sound ones.
+
+    ``expected``: steps that must be there. Found are files that are missing, truncated, altered
+    or unreadable, and steps with equal weights.
+    """
+    records = {}
+    for path in sorted((folder / "checkpoints").glob("step-*.json")):
+        try:
+            record = Checkpoint(**json.loads(path.read_text()))
+            records[record.step] = record
+        except (ValueError, TypeError):
+            yield f"{path}: expected the record of a checkpoint, got something else"
+    for step in expected:
+        if step not in records:
+            yield f"{_path(folder, step)}: expected the checkpoint of step {step}, found none"
+    seen: dict[str, int] = {}
+    for step, record in sorted(records.items()):
+        path = _path(folder, step)
+        problem = _problem(path, record)
+        if problem:
+            yield f"{path}: {problem}"
+            continue
+        digest = _weights_digest(path)
+        if digest in seen:
+            yield (
+                f"{path}: expected other weights at every step, got those of step {seen[digest]} "
+                f"again at step {step}"
+            )
+        seen.setdefault(digest, step)
+
+
+def _problem(path: Path, record: Checkpoint) -> str | None:
+    if not path.is_file():
+        return f"expected the file of step {record.step}, found none"
+    size = path.stat().st_size
+    if size < record.bytes:
+        return f"expected {record.bytes} bytes, got {size}: truncated"
+    if sha256_of(path) != record.sha256:
+        return "expected the bytes that training wrote, got others: altered"
+    return None
+
+
+def _weights_digest(path: Path) -> str:
+    """SHA-256 of a checkpoint's weights, without the running statistics of BatchNorm.
+
+    These move in every step, so that equal weights would hide behind them.
+    """
+    digest = hashlib.sha256()
+    with safetensors.safe_open(path, "numpy") as file:
+        for name in sorted(file.keys()):
+            if not name.endswith(RUNNING):
+                digest.update(f"{name}\n".encode() + file.get_tensor(name).tobytes())
+    return digest.hexdigest()
+
+
+def save_derived(
+    folder: Path, name: str, steps: Sequence[int], state: Mapping[str, Tensor]
+) -> None:
+    """Store a state dict made from the checkpoints of ``steps`` as ``derived/<name>``."""
+    path = folder / "derived" / f"{name}.safetensors"
+    write_tensors(path, state)
+    about = {"steps": list(steps), "sha256": sha256_of(path), "bytes": path.stat().st_size}
+    write_json(path.with_suffix(".json"), about)
+
+
+def save_resume(folder: Path, groups: Mapping[str, Mapping[str, Tensor]], log: str) -> None:
+    """Store from where to go on: groups of named tensors, and a text. There is only the newest."""
+    tensors = {
+        f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()
+    }
+    write_tensors(folder / RESUME, tensors, {"log": log})
+
+
+def load_resume(folder: Path) -> tuple[dict[str, dict[str, Tensor]], str]:
+    """Return the groups and the text of the resume point; no text where there is none.
+
+    An unreadable one counts as none: training from the start gives the same run.
+    """
+    path = folder / RESUME
+    groups: dict[str, dict[str, Tensor]] = {"network": {}, "optimizers": {}}
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            log: str = file.metadata()["log"]
+            for key in file.keys():  # noqa: SIM118  (not a mapping)
+                group, name = key.split("/", 1)
+                groups[group][name] = file.get_tensor(key)
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError):
+        return groups, ""
+    return groups, log
+
+
+def remove_resume(folder: Path) -> None:
+    """Forget the resume point of a run that is over."""
+    (folder / RESUME).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 failed unit, 2 wrong input (one line, no traceback).
 """
 
+import errno
 import os
 import sys
 from enum import StrEnum
@@ -68,17 +69,21 @@ def _run(path: Path, workers: int | None, device: Device, command: str) -> None:
     # Imported late: torch takes seconds, and help or a wrong word should not.
     from featdyn_engine import pipeline, planning, progress, study
 
-    wanted = study.read(path, planning.resolve_device(device.value))
+    wanted = study.read(path, home, planning.resolve_device(device.value))
     with pipeline.engine_lock(home, command):
         plan = planning.plan(wanted, home)
+        planning.check_room(plan, home)
         watcher = progress.for_console(console)
         count = _workers(workers, max(run.config.threads for run in wanted.runs))
         try:
             outcome = pipeline.run(plan, home, count, watcher, console.print)
         finally:
             watcher.stop()
-    for unit, error in outcome.failures:
-        console.print(f"\nfailed: {unit.label} ({unit.kind} {unit.unit_id})\n{error}")
+    for unit, failure in outcome.failures:
+        where = "" if failure.step is None else f" at step {failure.step}"
+        console.print(f"failed{where}: {unit.label} ({unit.kind} {unit.unit_id}): {failure.reason}")
+        if failure.traceback:
+            console.print(failure.traceback)
     for finding in outcome.findings:
         console.print(finding)
     total = len(plan.units)
@@ -109,9 +114,11 @@ def plan(study: StudyPath, workers: Workers = None, device: DeviceOption = Devic
     from featdyn_engine import planning
     from featdyn_engine import study as study_files
 
-    planned = planning.plan(study_files.read(study, planning.resolve_device(device.value)), home)
+    planned = planning.plan(
+        study_files.read(study, home, planning.resolve_device(device.value)), home
+    )
     count = _workers(workers, 1)
-    expected = planning.forecast(planned, count)
+    expected = planning.forecast(planned, home, count)
     for kind in dict.fromkeys(unit.kind for unit in planned.units):
         of_kind = [unit for unit in planned.units if unit.kind == kind]
         waiting = sum(unit.unit_id not in planned.finished for unit in of_kind)
@@ -130,6 +137,23 @@ def status() -> None:
 
     for line in pipeline.status(home):
         console.print(line)
+
+
+@app.command()
+def verify() -> None:
+    """Check hashes, missing, truncated or duplicate checkpoints, parts and rows; exit 1 if any."""
+    home = home_from_environment()
+    from featdyn_engine import verification
+
+    verdict = verification.verify(home)
+    for finding in verdict.findings:
+        console.print(finding)
+    console.print(
+        f"{verdict.runs} runs, {verdict.checkpoints} checkpoints, {verdict.parts} parts: "
+        f"{len(verdict.findings) or 'no'} findings"
+    )
+    if verdict.findings:
+        raise typer.Exit(EXIT_FINDING)
 
 
 @app.command()
@@ -164,6 +188,15 @@ def main() -> None:
     except (InputError, StoreError) as problem:
         print(f"featdyn: {problem}", file=sys.stderr)
         code = EXIT_WRONG_INPUT
+    except OSError as problem:
+        if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"featdyn: {problem.filename or 'disk'}: expected room on the disk, got none left; "
+            "make room, then the same command goes on from here",
+            file=sys.stderr,
+        )
+        code = EXIT_FINDING
     except (KeyboardInterrupt, typer.Abort):
         print("featdyn: stopped; the same command goes on from here", file=sys.stderr)
         code = EXIT_INTERRUPTED

@@ -20,6 +20,7 @@ Count = Annotated[int, Gt(0)]
 Step = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Lt(2**63)]
 Sha256 = Annotated[str, Len(64, 64)]
+Severity = Annotated[int, Ge(0), Le(5)]
 Split = Literal["train", "test"]
 Norm = Literal["inherit"]
 NormLayer = Literal["batch", "group", "layer", "none"]
@@ -35,6 +36,14 @@ NOT_IDENTITY = {"identity": False}
 
 class InputError(ValueError):
     """Wrong input by a user: one line that says what was expected, what came, what to do."""
+
+
+class RunFailedError(RuntimeError):
+    """A training that can't go on: ``step`` counts the updates done, the message gives the cause."""
+
+    def __init__(self, step: int, cause: str) -> None:
+        super().__init__(cause)
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -253,7 +262,7 @@ class EvalConfig:
     label_noise: Share = 0.0
     seed_labels: Seed = 0
     corruption: str = "none"
-    severity: Annotated[int, Ge(0), Le(5)] = 0
+    severity: Severity = 0
     corruption_sha256: Sha256 | None = None
     corruption_folder: str | None = field(default=None, metadata=NOT_IDENTITY)
 

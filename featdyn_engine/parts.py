@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featdyn_engine.checkpoints import replacing
+from featdyn_engine.files import replacing
 
 METADATA_KEY = b"featdyn"
 

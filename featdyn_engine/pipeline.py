@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -13,12 +14,13 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from featdyn_engine.checkpoints import TEMPORARY_SUFFIX, write_json
 from featdyn_engine.domain import InputError, Unit
 from featdyn_engine.executors import local
+from featdyn_engine.files import TEMPORARY_SUFFIX, write_json
 from featdyn_engine.parts import part_path, write_part
 from featdyn_engine.planning import Plan
 from featdyn_engine.study import Study
+from featdyn_engine.units import Failure
 from store import queries, results
 from store.connection import reading, refuse_newer_store
 from store.home import database_path
@@ -32,8 +34,20 @@ STUDIES = pa.schema(
         ("name", pa.string()),
         ("run_id", pa.string()),
         ("train_size", pa.int64()),
+        ("parent_run_id", pa.string()),
+        ("parent_step", pa.int64()),
         ("config", pa.string()),
         ("study_toml", pa.string()),
+    ]
+)
+FAILURES = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("run_id", pa.string()),
+        ("label", pa.string()),
+        ("step", pa.int64()),
+        ("reason", pa.string()),
+        ("failed_at", pa.timestamp("us")),
     ]
 )
 INGEST_SECONDS = 2.0
@@ -44,7 +58,7 @@ class Outcome:
     """How a run ended: units done now, failures (unit, reason), findings about the results."""
 
     done: int
-    failures: tuple[tuple[Unit, str], ...]
+    failures: tuple[tuple[Unit, Failure], ...]
     findings: tuple[str, ...]
 
 
@@ -112,6 +126,8 @@ def _write_study(study: Study, home: Path) -> None:
             "name": run.name,
             "run_id": run.config.run_id,
             "train_size": run.train_size,
+            "parent_run_id": run.config.parent.run_id if run.config.parent else None,
+            "parent_step": run.config.branch.step if run.config.branch else None,
             "config": json.dumps(asdict(run.config), sort_keys=True),
             "study_toml": study.text,
         }
@@ -119,6 +135,20 @@ def _write_study(study: Study, home: Path) -> None:
     ]
     about = {"kind": "studies", "unit_id": study.name, "run_id": None}
     write_part(home, "studies", study.name, pa.Table.from_pylist(rows, STUDIES), about)
+
+
+def _write_failure(unit: Unit, failure: Failure, home: Path) -> Path:
+    row = {
+        "kind": unit.kind,
+        "run_id": unit.run_id,
+        "label": unit.label,
+        "step": failure.step,
+        "reason": failure.reason,
+        "failed_at": datetime.now(UTC).replace(tzinfo=None),
+    }
+    about = {"kind": "failures", "unit_id": unit.unit_id, "run_id": unit.run_id}
+    write_part(home, "failures", unit.unit_id, pa.Table.from_pylist([row], FAILURES), about)
+    return part_path(home, "failures", unit.unit_id)
 
 
 def _catch_up(home: Path) -> None:
@@ -156,7 +186,7 @@ def run(
     _write_study(plan.study, home)
     _catch_up(home)
     watcher.start(plan.waiting, len(plan.units) - len(plan.waiting))
-    failures: list[tuple[Unit, str]] = []
+    failures: list[tuple[Unit, Failure]] = []
     fresh: list[Path] = []
     last_ingest = time.monotonic()
     threads = max(run.config.threads for run in plan.study.runs)
@@ -164,11 +194,15 @@ def run(
     if plan.waiting:
         ends = local.run_units(plan.waiting, finished, home, workers, threads, watcher.advance)
         for ended in ends:
-            watcher.end(ended.unit, ended.error)
-            if ended.error:
-                failures.append((ended.unit, ended.error))
-                continue
-            fresh.append(part_path(home, ended.unit.kind, ended.unit.unit_id))
+            watcher.end(ended.unit, ended.failure.reason if ended.failure else None)
+            if ended.failure is None:
+                fresh.append(part_path(home, ended.unit.kind, ended.unit.unit_id))
+            else:
+                failures.append((ended.unit, ended.failure))
+                if ended.started:
+                    # On a full disk the terminal alone hears of it.
+                    with suppress(OSError):
+                        fresh.append(_write_failure(ended.unit, ended.failure, home))
             if time.monotonic() - last_ingest > INGEST_SECONDS:
                 results.ingest(home, fresh)
                 fresh, last_ingest = [], time.monotonic()

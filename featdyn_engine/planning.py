@@ -1,5 +1,6 @@
 """From a study to its units of work: what there is to do, what is done, what it will take."""
 
+import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,8 +8,9 @@ from pathlib import Path
 import torch
 
 from featdyn_engine.analyses.registry import ANALYSES
+from featdyn_engine import checkpoints
 from featdyn_engine.data import registry as data_registry
-from featdyn_engine.domain import Device, InputError, Unit
+from featdyn_engine.domain import Device, InputError, RunConfig, Unit
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.parts import part_path
 from featdyn_engine.study import Study
@@ -63,10 +65,10 @@ def plan(study: Study, home: Path) -> Plan:
         units[run.config.run_id] = training_unit(run.config, label, run.train_size)
     for kind, settings in study.analyses:
         for run in study.runs:
-            for config in ANALYSES[kind].evaluation_sets(settings, run.config):
+            for config in ANALYSES[kind].evaluation_sets(settings, run.config, home):
                 units[config.eval_id] = evaluation_unit(config)
     arm_of = {run.config.run_id: run.name for run in study.runs}
-    analyses = study.units()
+    analyses = study.units(home)
     # The longest first: two workers then end together.
     for unit in sorted(analyses, key=lambda unit: -unit.cost):
         units[unit.unit_id] = _named(unit, arm_of[unit.run_id or ""])
@@ -78,27 +80,58 @@ def _named(unit: Unit, run_name: str) -> Unit:
     return replace(unit, label=f"{run_name}: {unit.label}")
 
 
-def forecast(plan: Plan, workers: int) -> Forecast:
-    """Estimate disk and time of what waits, from a second of timing the first run's network."""
-    per_run: dict[str, int] = {}
+def _state_bytes(run: RunConfig, home: Path) -> int:
+    """Bytes of one checkpoint; no weights are made."""
+    with torch.device("meta"):
+        network = model_registry.build(run.network, data_registry.load(run.data, home).task)
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+
+
+def _bytes_needed(plan: Plan, home: Path) -> int:
+    """Bytes that what waits will write: checkpoints not there yet, resume points, rows."""
+    needed = 0
+    for unit in plan.waiting:
+        if unit.kind == "metrics":
+            run: RunConfig = unit.spec
+            stored = len(checkpoints.listing(checkpoints.run_folder(home, run.run_id)))
+            # The resume point, which is written anew beside the old one, holds the weights and
+            # up to two moments of each.
+            states = len(run.stored_steps) - stored + 6 + (run.swa_from is not None)
+            needed += _state_bytes(run, home) * max(states, 0)
+        elif unit.kind in ANALYSES:
+            needed += len(unit.spec.run.stored_steps) ** 2 * BYTES_PER_ROW
+    return needed
+
+
+def check_room(plan: Plan, home: Path) -> int:
+    """Return the bytes that a plan still needs. Raises InputError where the disk lacks them."""
+    needed = _bytes_needed(plan, home)
+    existing = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise InputError(
+            f"{home}: expected {needed / 1e6:,.0f} MB free for this study, got "
+            f"{free / 1e6:,.0f} MB; make room, store fewer checkpoints, or set FEATDYN_HOME to "
+            "another disk"
+        )
+    return needed
+
+
+def forecast(plan: Plan, home: Path, workers: int) -> Forecast:
+    """Estimate disk and time of what waits, from a second of timing the first run's network.
+
+    Raises InputError where the disk lacks room.
+    """
     seconds_per_forward = 0.0
-    for run in plan.study.runs:
-        dataset = data_registry.load(run.config.data)
-        network = model_registry.build(run.config.network, dataset.channels, dataset.classes)
-        tensors = network.state_dict().values()
-        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        per_run[run.config.run_id] = size * len(run.config.checkpoints)
-        if not seconds_per_forward and plan.waiting:
-            images = dataset.train_images[:250]
-            seconds_per_forward = _time_forward(network.eval(), images) / len(images)
-    trainings = [unit for unit in plan.waiting if unit.kind == "metrics"]
-    rows = sum(
-        len(unit.spec.run.checkpoints) ** 2 for unit in plan.waiting if unit.kind in ANALYSES
-    )
-    disk = sum(per_run[unit.unit_id] for unit in trainings) + rows * BYTES_PER_ROW
-    count = sum(len(run.config.checkpoints) for run in plan.study.runs)
+    if plan.waiting:
+        first = plan.study.runs[0].config
+        dataset = data_registry.load(first.data, home)
+        network = model_registry.build(first.network, dataset.task)
+        images = dataset.normalise(dataset.train_images[:250])
+        seconds_per_forward = _time_forward(network.eval(), images) / len(images)
+    count = sum(len(run.config.stored_steps) for run in plan.study.runs)
     work = sum(unit.cost for unit in plan.waiting)
-    return Forecast(count, disk, work * seconds_per_forward / workers)
+    return Forecast(count, check_room(plan, home), work * seconds_per_forward / workers)
 
 
 @torch.inference_mode()

@@ -62,7 +62,7 @@ class Bars:
         self._done += unit.cost
         self._update()
         if error:
-            self._progress.console.print(f"failed: {unit.label}: {error.strip().splitlines()[-1]}")
+            self._progress.console.print(f"failed: {unit.label}: {error}")
 
     def stop(self) -> None:
         """Leave the terminal as it was."""
@@ -92,7 +92,7 @@ class Lines:
         self._done_cost += unit.cost
         elapsed = time.monotonic() - self._started
         left = elapsed * (self._cost - self._done_cost) / max(self._done_cost, 1e-9)
-        outcome = f"failed: {error.strip().splitlines()[-1]}" if error else "done"
+        outcome = f"failed: {error}" if error else "done"
         counted = f"[{self._count}/{self._total}]"
         line = f"{counted} {unit.label}: {outcome}, {elapsed:.0f} s passed, about {left:.0f} s left"
         self._console.print(line)

@@ -1,32 +1,37 @@
-"""The training loop: one page, deterministic, resumable at every checkpoint.
+"""The training loop: deterministic, and resumable at every checkpoint.
 
-Whatever is drawn at random is drawn from a seed and a position (the epoch), never from a
-generator that lives on; so a resumed run needs weights, momenta and a step number, and goes on
+Whatever is drawn at random is drawn from a seed and a position (the epoch, the step), never from
+a generator that lives on; so a resumed run needs weights, momenta and a step number, and goes on
 exactly where the other stopped.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import SGD
 
 from featdyn_engine import checkpoints
 from featdyn_engine.data import registry as data_registry
+from featdyn_engine.data.augmentation import augment
+from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.data.labels import noisy_labels
-from featdyn_engine.domain import Recipe, RunConfig
+from featdyn_engine.domain import RunConfig, RunFailedError
+from featdyn_engine.files import write_json
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.randomness import generator
+from featdyn_engine.recipes import optimizers
+from featdyn_engine.recipes.interventions import Interventions, average
+from featdyn_engine.recipes.schedules import learning_rate
+from featdyn_engine.science.recalibration import recalibrate
 
 METRICS = pa.schema(
     [
@@ -44,8 +49,9 @@ METRICS = pa.schema(
     ]
 )
 EVALUATION_BATCH = 500
-RESUME = "resume.safetensors"
-WARM_UP_SHARE = 0.3
+RECALIBRATION_BATCH, RECALIBRATION_BATCHES = 250, 8
+# How often a loss that is not finite is looked for: looking waits for the accelerator.
+LOOK_EVERY = 50
 
 
 def steps_per_epoch(train_size: int, batch_size: int) -> int:
@@ -54,26 +60,6 @@ def steps_per_epoch(train_size: int, batch_size: int) -> int:
     A training set smaller than one mini-batch is one smaller mini-batch.
     """
     return max(train_size // batch_size, 1)
-
-
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Learning rate of the update that leads from ``step`` to ``step + 1``.
-
-    ``one_cycle`` (Smith & Topin, arXiv 1708.07120) climbs linearly from lr/25 for 30 % of the
-    steps, then falls along a half cosine to zero. Momentum is not cycled.
-    """
-    progress = step / recipe.steps
-    if recipe.schedule == "constant":
-        return recipe.lr
-    if recipe.schedule == "step":
-        # The first step at or past the share; 0.3 * 30 is a little more than 9 in floating point.
-        marks = [math.ceil(share * recipe.steps - 1e-6) for share in recipe.milestones]
-        passed = sum(step >= mark for mark in marks)
-        return recipe.lr * recipe.gamma**passed
-    if progress < WARM_UP_SHARE:
-        return recipe.lr * (1 / 25 + (1 - 1 / 25) * progress / WARM_UP_SHARE)
-    fall = (progress - WARM_UP_SHARE) / (1 - WARM_UP_SHARE)
-    return recipe.lr * (1 + math.cos(math.pi * fall)) / 2
 
 
 @contextmanager
@@ -88,17 +74,19 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def score(network: nn.Module, images: Tensor, labels: Tensor) -> tuple[int, float]:
-    """Correct predictions and mean cross-entropy (nats) in evaluation mode."""
+def score(network: nn.Module, dataset: Dataset, images: Tensor, labels: Tensor) -> tuple[int, float]:
+    """Correct predictions and mean cross-entropy (nats) in evaluation mode, in float32.
+
+    images: raw, uint8 (N, C, H, W); labels: int64 (N,).
+    """
     network.eval()
     correct, loss = 0, 0.0
     batches = zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
     for x, y in batches:
-        logits = network(x)
+        logits = network(dataset.normalise(x))
         correct += int((logits.argmax(dim=1) == y).sum())
         # In double precision, which MPS lacks.
         loss += float(F.cross_entropy(logits.cpu().double(), y.cpu(), reduction="sum"))
-    network.train()
     return correct, loss / len(labels)
 
 
@@ -109,39 +97,237 @@ class Log:
     step: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     n: int = 0
-    correct: int = 0
+    correct: float = 0
     loss: float = 0.0
+    ended: bool = False
 
 
-def _store_resume(folder: Path, network: nn.Module, optimizer: SGD, log: Log) -> None:
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors[f"momentum.{index}"] = state["momentum_buffer"]
-    checkpoints.write_tensors(folder / RESUME, tensors, {"log": json.dumps(asdict(log))})
+class _Run:
+    """One training under way: its data and network on their device, and what it remembers."""
 
+    def __init__(self, config: RunConfig, home: Path) -> None:
+        self.config = config
+        self.recipe = config.recipe
+        self.home = home
+        self.folder = checkpoints.run_folder(home, config.run_id)
+        self.device = torch.device(config.device)
+        self.dataset = data_registry.load(config.data, home)
+        classes = self.dataset.task.classes
+        labels = self.dataset.train_labels
+        labels = noisy_labels(labels, config.label_noise, classes, config.seeds.labels)
+        self.train = (self.dataset.train_images.to(self.device), labels.to(self.device))
+        self.test = tuple(
+            part.to(self.device) for part in (self.dataset.test_images, self.dataset.test_labels)
+        )
+        self.per_epoch = steps_per_epoch(len(labels), self.recipe.batch_size)
+        self.first_step = config.branch.step if config.branch else 0
+        self.network = self._on_device(
+            model_registry.build(config.network, self.dataset.task, config.seeds.init)
+        )
+        self.optimizers = optimizers.build(self.recipe, self.network)
+        self.interventions = Interventions(
+            config,
+            self.network,
+            torch.compile(self.network) if config.compile else self.network,
+            self._stored,
+            lambda: [step for step in config.stored_steps if step <= self.log.step],
+        )
+        self.log = Log()
+        # Sums of the epoch under way, and the first step whose loss was not finite, or -1: kept
+        # on the device, which is not waited for at every step. MPS has no double precision.
+        double = torch.float32 if self.device.type == "mps" else torch.float64
+        self.sums = torch.zeros(2, dtype=double, device=self.device)
+        self.bad_step = torch.tensor(-1, device=self.device)
+        self.order = lru_cache(1)(self._order)
 
-def _load_resume(folder: Path, network: nn.Module, optimizer: SGD) -> Log:
-    path = folder / RESUME
-    if not path.exists():
-        return Log()
-    tensors = safetensors.torch.load_file(path)
-    with safetensors.safe_open(path, "pt") as file:
-        log = Log(**json.loads(file.metadata()["log"]))
-    network.load_state_dict(
-        {
-            name.removeprefix("network."): tensor
-            for name, tensor in tensors.items()
-            if name.startswith("network.")
-        }
-    )
-    state = optimizer.state_dict()
-    state["state"] = {
-        int(name.removeprefix("momentum.")): {"momentum_buffer": tensor}
-        for name, tensor in tensors.items()
-        if name.startswith("momentum.")
-    }
-    optimizer.load_state_dict(state)
-    return log
+    def _on_device(self, network: nn.Sequential) -> nn.Sequential:
+        network = network.to(self.device)
+        if self.config.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def _stored(self, step: int) -> nn.Sequential:
+        """Return the stored network of a step: the parent's, or this run's own."""
+        source = self.config.parent or self.config
+        network = model_registry.build(self.config.network, self.dataset.task)
+        folder = checkpoints.run_folder(self.home, source.run_id)
+        network.load_state_dict(checkpoints.load(folder, step))
+        return self._on_device(network).eval().requires_grad_(False)
+
+    def _order(self, seed: int, epoch: int) -> Tensor:
+        stream = generator("order", seed, epoch)
+        return torch.randperm(len(self.train[1]), generator=stream).to(self.device)
+
+    def begin(self) -> None:
+        """Take up the resume point, or the weights that an intervention starts from."""
+        tensors, log = checkpoints.load_resume(self.folder)
+        if log:
+            self.log = Log(**json.loads(log))
+            self.network.load_state_dict(tensors["network"])
+            optimizers.load_state(self.optimizers, tensors["optimizers"])
+            self.sums[:] = torch.tensor([self.log.loss, self.log.correct], dtype=self.sums.dtype)
+        else:
+            self.interventions.take_weights()
+            if not self.first_step:
+                self.checkpoint()
+        self.interventions.set_mode(self.log.step)
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Images as the network takes them, and labels, of the update that comes next."""
+        seed = self.config.seeds.order
+        if self.config.branch and self.log.step >= self.first_step:
+            seed = self.config.branch.order
+        epoch, position = divmod(self.log.step, self.per_epoch)
+        start = position * self.recipe.batch_size
+        chosen = self.order(seed, epoch)[start : start + self.recipe.batch_size]
+        images = self.train[0][chosen]
+        if self.recipe.augmentation:
+            stream = generator("augmentation", seed, self.log.step)
+            images = augment(images, self.recipe.augmentation, stream)
+        images = self.dataset.normalise(images)
+        if self.config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images, self.train[1][chosen]
+
+    def update(self) -> None:
+        """Do one update."""
+        step, recipe = self.log.step, self.recipe
+        images, labels = self.batch()
+        self.interventions.before_update(step)
+        optimizers.set_learning_rate(self.optimizers, learning_rate(recipe, step))
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            logits = self.interventions(images, step)
+        logits = logits.float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        self.network.zero_grad()
+        loss.backward()
+        if recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        with torch.no_grad():
+            self.sums[0] += loss * len(labels)
+            self.sums[1] += (logits.argmax(dim=1) == labels).sum()
+            good = loss.isfinite() | (self.bad_step >= 0)
+            self.bad_step = torch.where(good, self.bad_step, step)
+        self.log.step += 1
+        self.log.n += len(labels)
+
+    def look(self) -> None:
+        """Raise RunFailedError if a loss was not finite."""
+        step = int(self.bad_step)
+        if step >= 0:
+            raise RunFailedError(
+                step,
+                f"expected a finite loss, got one that is not, in the update after step {step} "
+                f"(learning rate {learning_rate(self.recipe, step):.3g}); lower lr, add warmup, "
+                "or set clip_norm",
+            )
+
+    def end_epoch(self) -> None:
+        """Record the epoch's running accuracy; end early where the recipe says so."""
+        self.look()
+        loss, correct = self.sums.tolist()
+        n = self.log.n
+        self.record("train", "running", "trained_on", n, int(correct), loss / n)
+        stop_at = self.recipe.stop_at
+        self.log.ended = stop_at is not None and correct / n >= stop_at
+        self.log.n = 0
+        self.sums.zero_()
+
+    def record(
+        self, split: str, mode: str, labels: str, n: int, correct: int, loss: float
+    ) -> None:
+        """Add a row of METRICS; a branch repeats its parent up to its step, and has none there."""
+        log = self.log
+        if log.step >= self.first_step:
+            epoch, lr = log.step / self.per_epoch, learning_rate(self.recipe, max(log.step - 1, 0))
+            values = (split, mode, labels, n, correct, correct / n, loss, lr)
+            row = (self.config.run_id, log.step, epoch, *values)
+            log.rows.append(dict(zip(METRICS.names, row, strict=True)))
+
+    def measure(self, mode: str, most: int | None) -> None:
+        """Score a network on ``most`` fixed examples of each split; None: on all of them."""
+        for split, kind, (images, labels) in (
+            ("train", "trained_on", self.train),
+            ("test", "true", self.test),
+        ):
+            if most is not None and most < len(labels):
+                stream = generator("monitor", len(labels))
+                chosen = torch.randperm(len(labels), generator=stream)[:most].to(self.device)
+                images, labels = images[chosen], labels[chosen]
+            correct, loss = score(self.network, self.dataset, images, labels)
+            self.record(split, mode, kind, len(labels), correct, loss)
+
+    def checkpoint(self) -> None:
+        """Score the network, store it, and store from where to go on."""
+        log = self.log
+        self.look()
+        self.measure("eval", None if log.ended else self.recipe.monitor)
+        if not all(weight.isfinite().all() for weight in self.network.parameters()):
+            raise RunFailedError(
+                log.step,
+                f"expected finite weights, got others after step {log.step}; lower lr, add "
+                "warmup, or set clip_norm",
+            )
+        checkpoints.save(self.folder, log.step, log.step / self.per_epoch, self.network.state_dict())
+        log.loss, log.correct = self.sums.tolist()
+        checkpoints.save_resume(
+            self.folder,
+            {
+                "network": self.network.state_dict(),
+                "optimizers": optimizers.state(self.optimizers),
+            },
+            json.dumps(asdict(log)),
+        )
+
+    def branch_off(self) -> None:
+        """Become the parent's checkpoint at the branch.
+
+        On a CPU the weights are these already, to the last bit, as both runs did the same up to
+        here; doing it again brings the momenta along, which checkpoints don't hold.
+        """
+        if self.config.branch and self.log.step == self.first_step and not self.log.rows:
+            self.network.load_state_dict(self._stored(self.first_step).state_dict())
+            self.checkpoint()
+
+    def average_checkpoints(self) -> None:
+        """Store the mean of the late checkpoints, its BatchNorm estimated on training images."""
+        if self.config.swa_from is None:
+            return
+        late = [
+            each.step
+            for each in checkpoints.listing(self.folder)
+            if each.step >= self.config.swa_from * self.recipe.steps
+        ]
+        self.network.load_state_dict(average(checkpoints.load(self.folder, step) for step in late))
+        images = self.train[0]
+        chosen = torch.randperm(len(images), generator=generator("recalibration"))
+        batches = chosen[: RECALIBRATION_BATCH * RECALIBRATION_BATCHES].split(RECALIBRATION_BATCH)
+        full = [batch for batch in batches if len(batch) == len(batches[0])]
+        normalise = self.dataset.normalise
+        recalibrate(self.network, (normalise(images[batch.to(self.device)]) for batch in full))
+        self.measure("swa", None)
+        checkpoints.save_derived(self.folder, "swa", late, self.network.state_dict())
+
+    def go(self, progress: Callable[[float], None]) -> None:
+        """Train from the resume point to the end."""
+        self.begin()
+        steps = self.recipe.steps
+        while not self.log.ended:
+            self.branch_off()
+            self.update()
+            step = self.log.step
+            if step % LOOK_EVERY == 0:
+                self.look()
+            if step % self.per_epoch == 0:
+                self.end_epoch()
+            self.log.ended |= step == steps
+            if self.log.ended or (step in self.config.checkpoints and step > self.first_step):
+                self.checkpoint()
+            progress(step / steps)
+        self.average_checkpoints()
 
 
 def train(
@@ -150,65 +336,14 @@ def train(
     """Train the run of ``config``, writing its checkpoints; return its metrics (see METRICS).
 
     Goes on from the last checkpoint of an interrupted run, to the same bits. ``progress`` hears
-    the share done, 0 to 1.
+    the share done, 0 to 1. Raises RunFailedError where loss or weights are not finite.
     """
     folder = checkpoints.run_folder(home, config.run_id)
-    checkpoints.write_json(folder / "config.json", asdict(config))
-    recipe, device = config.recipe, config.device
-    dataset = data_registry.load(config.data)
-    true_labels, classes = dataset.train_labels, dataset.classes
-    labels = noisy_labels(true_labels, config.label_noise, classes, config.seeds.labels).to(device)
-    images = dataset.normalise(dataset.train_images).to(device)
-    test_images = dataset.normalise(dataset.test_images).to(device)
-    test_labels = dataset.test_labels.to(device)
-    network = model_registry.build(config.network, dataset.channels, classes, config.seeds.init)
-    network.to(device)
-    optimizer = SGD(
-        network.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-    )
-    log = _load_resume(folder, network, optimizer)
-    order_seed = config.seeds.order
-    per_epoch = steps_per_epoch(len(labels), recipe.batch_size)
-
-    def record(split: str, mode: str, kind: str, n: int, correct: int, loss: float) -> None:
-        epoch, lr = log.step / per_epoch, learning_rate(recipe, max(log.step - 1, 0))
-        row = (config.run_id, log.step, epoch, split, mode, kind, n, correct, correct / n, loss, lr)
-        log.rows.append(dict(zip(METRICS.names, row, strict=True)))
-
-    def checkpoint() -> None:
-        record("train", "eval", "trained_on", len(labels), *score(network, images, labels))
-        record("test", "eval", "true", len(test_labels), *score(network, test_images, test_labels))
-        checkpoints.save(folder, log.step, log.step / per_epoch, network.state_dict())
-        _store_resume(folder, network, optimizer, log)
-
-    with cpu_threads(config.threads):
-        network.train()
-        if not log.rows:
-            checkpoint()
-        while log.step < recipe.steps:
-            epoch, position = divmod(log.step, per_epoch)
-            order = torch.randperm(len(labels), generator=generator("order", order_seed, epoch))
-            start = position * recipe.batch_size
-            batch = order[start : start + recipe.batch_size].to(device)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, log.step)
-            logits = network(images[batch])
-            loss = F.cross_entropy(logits, labels[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            log.step += 1
-            log.n += len(batch)
-            log.correct += int((logits.argmax(dim=1) == labels[batch]).sum())
-            log.loss += loss.item() * len(batch)
-            if log.step % per_epoch == 0:
-                record("train", "running", "trained_on", log.n, log.correct, log.loss / log.n)
-                log.n, log.correct, log.loss = 0, 0, 0.0
-            if log.step in config.checkpoints:
-                checkpoint()
-            progress(log.step / recipe.steps)
-    (folder / RESUME).unlink(missing_ok=True)
-    return pa.Table.from_pylist(log.rows, METRICS)
+    write_json(folder / "config.json", asdict(config))
+    # float32 is float32: no TF32, and kernels that repeat, on an accelerator too.
+    exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
+    with cpu_threads(config.threads), exact:
+        run = _Run(config, home)
+        run.go(progress)
+    checkpoints.remove_resume(folder)
+    return pa.Table.from_pylist(run.log.rows, METRICS)

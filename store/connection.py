@@ -4,6 +4,8 @@ DuckDB allows one read-write process or many readers, so nobody keeps a connecti
 open, query, close; the engine computes first and opens to write. Both retry with a bound.
 """
 
+import errno
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -45,6 +47,13 @@ def _open(path: Path, read_only: bool, patience: float) -> duckdb.DuckDBPyConnec
             # Random pauses: two processes that retry in step would block each other for ever.
             time.sleep(pause * (0.5 + random.random()))
             pause = min(pause * 1.5, 0.1)
+
+
+def is_disk_full(problem: Exception) -> bool:
+    """Tell whether an error means that the disk has no room left."""
+    if isinstance(problem, OSError):
+        return problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(problem, duckdb.Error) and os.strerror(errno.ENOSPC) in str(problem)
 
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
@@ -130,14 +139,22 @@ def writing(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def writing_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a database file to write (see ``writing``)."""
+    """Open a database file to write (see ``writing``).
+
+    Raises OSError (ENOSPC) where the disk has no room left; what was there stays readable.
+    """
     refuse_newer_store(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    connection = _open(path, read_only=False, patience=WRITE_PATIENCE_SECONDS)
     try:
-        migrate(connection)
-        yield connection
-        # An empty log afterwards: a reader never has to replay one.
-        connection.execute("CHECKPOINT")
-    finally:
-        connection.close()
+        connection = _open(path, read_only=False, patience=WRITE_PATIENCE_SECONDS)
+        try:
+            migrate(connection)
+            yield connection
+            # An empty log afterwards: a reader never has to replay one.
+            connection.execute("CHECKPOINT")
+        finally:
+            connection.close()
+    except duckdb.Error as problem:
+        if is_disk_full(problem):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from problem
+        raise

@@ -11,15 +11,18 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from store.connection import writing, writing_file
+from store.connection import is_disk_full, writing, writing_file
 from store.home import DamagedPartError, database_path, next_revision
 
 TABLES = {
     "studies": "study_runs",
+    "failures": "failures",
     "evaluations": "evaluations",
     "metrics": "metrics",
     "splices": "splices",
 }
+# What a study asks for and what failed are no finished units of work.
+NO_UNITS = ("studies", "failures")
 METADATA_KEY = b"featdyn"
 # What a part that was cut short, or isn't ours, makes its readers raise.
 UNREADABLE = (pa.ArrowException, duckdb.Error, OSError, KeyError, ValueError, TypeError)
@@ -40,7 +43,7 @@ def _load_part(connection: duckdb.DuckDBPyConnection, home: Path, part: Path) ->
     connection.execute("DELETE FROM base.units WHERE unit_id = ? AND kind = ?", [unit_id, kind])
     if kind == "metrics":
         _load_checkpoints(connection, home, about["run_id"])
-    if kind != "studies":
+    if kind not in NO_UNITS:
         row = [unit_id, kind, about["run_id"], about["label"], pq.read_metadata(part).num_rows]
         row += [about["seconds"], about["finished_at"], json.dumps(about["versions"])]
         connection.execute(
@@ -72,6 +75,8 @@ def _load_all(connection: duckdb.DuckDBPyConnection, home: Path, parts: Sequence
             ValueError,
             TypeError,
         ) as problem:
+            if is_disk_full(problem):
+                raise
             connection.execute("ROLLBACK")
             reason = str(problem).splitlines()[0]
             raise DamagedPartError(
@@ -98,9 +103,12 @@ def read_through(home: Path) -> None:
 
 
 def ingested_units(home: Path) -> set[tuple[str, str]]:
-    """(kind, unit_id) of every unit in the store; makes and migrates the store where needed."""
+    """(kind, unit_id) of every unit and failure in the store; makes and migrates the store where needed."""
     with writing(home) as connection:
-        return set(connection.execute("SELECT kind, unit_id FROM base.units").fetchall())
+        known = connection.execute(
+            "SELECT kind, unit_id FROM base.units UNION SELECT 'failures', unit_id FROM base.failures"
+        )
+        return set(known.fetchall())
 
 
 def set_aside(home: Path) -> Path:

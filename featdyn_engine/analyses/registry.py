@@ -21,10 +21,10 @@ class Analysis(Protocol):
     def TABLE(self) -> pa.Schema:  # noqa: N802
         """The columns of its rows."""
 
-    def evaluation_sets(self, settings: Any, run: RunConfig) -> list[EvalConfig]:
+    def evaluation_sets(self, settings: Any, run: RunConfig, home: Path) -> list[EvalConfig]:
         """Name the sets that a run is scored on."""
 
-    def units(self, settings: Any, run: RunConfig) -> list[Unit]:
+    def units(self, settings: Any, run: RunConfig, home: Path) -> list[Unit]:
         """Plan the work on a run. Raises InputError for settings that don't fit its network."""
 
     def compute(self, spec: Any, home: Path, progress: Callable[[float], None]) -> pa.Table:

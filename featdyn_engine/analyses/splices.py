@@ -11,6 +11,7 @@ from annotated_types import MinLen
 
 from featdyn_engine import checkpoints
 from featdyn_engine.data import evaluation
+from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import (
     STRICT,
     Count,
@@ -20,6 +21,7 @@ from featdyn_engine.domain import (
     Norm,
     RunConfig,
     Seed,
+    Severity,
     Split,
     Unit,
     identity,
@@ -60,12 +62,19 @@ TABLE = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Which examples to score on: a split, all of it or a fixed random ``n``."""
+    """Which examples to score on: a split, all of it or a fixed random ``n``.
+
+    ``corruption`` and ``severity`` (1 to 5) take the corrupted test images that
+    ``corruption_folder`` holds.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     split: Split
     n: Count | None = None
     subset_seed: Seed = 0
+    corruption: str = "none"
+    severity: Severity = 0
+    corruption_folder: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +100,12 @@ class Spec:
     dtype: Literal["float32"] = "float32"
 
 
-def evaluation_sets(settings: Settings, run: RunConfig) -> list[EvalConfig]:
-    """Name the sets of a run: train with the labels it was trained on, test with the true ones."""
-    return [
+def evaluation_sets(settings: Settings, run: RunConfig, home: Path) -> list[EvalConfig]:
+    """Name the sets of a run: train with the labels it was trained on, test with the true ones.
+
+    Raises InputError for corrupted images that are not where they should be.
+    """
+    asked = [
         EvalConfig(
             data=run.data,
             split=wanted.split,
@@ -103,14 +115,18 @@ def evaluation_sets(settings: Settings, run: RunConfig) -> list[EvalConfig]:
             label_noise=run.label_noise if wanted.split == "train" else 0.0,
             # Without noise its seed changes nothing: equal sets have equal ids.
             seed_labels=run.seeds.labels if wanted.split == "train" and run.label_noise else 0,
+            corruption=wanted.corruption,
+            severity=wanted.severity,
+            corruption_folder=wanted.corruption_folder,
         )
         for wanted in settings.evaluations
     ]
+    return [evaluation.identified(config, home) for config in asked]
 
 
-def wanted_cuts(settings: Settings, run: RunConfig) -> list[Cut]:
+def wanted_cuts(settings: Settings, run: RunConfig, home: Path) -> list[Cut]:
     """Cuts of the network that a study asks for. Raises InputError for a name it doesn't have."""
-    known = registry.cuts(run.network)
+    known = registry.cuts(run.network, data_registry.load(run.data, home).task)
     if settings.cuts == "all":
         return known
     names = [cut.name for cut in known]
@@ -123,15 +139,15 @@ def wanted_cuts(settings: Settings, run: RunConfig) -> list[Cut]:
     return [cut for cut in known if cut.name in settings.cuts]
 
 
-def units(settings: Settings, run: RunConfig) -> list[Unit]:
+def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:
     """Plan one unit a cut, evaluation set and norm mode. Raises InputError (see wanted_cuts)."""
     planned = []
-    depths = len(registry.cuts(run.network)) + 1
-    steps = len(run.checkpoints)
-    for examples in evaluation_sets(settings, run):
-        n = evaluation.size(examples)
+    depths = len(registry.cuts(run.network, data_registry.load(run.data, home).task)) + 1
+    steps = len(run.stored_steps)
+    for examples in evaluation_sets(settings, run, home):
+        n = evaluation.size(examples, home)
         for norm in settings.norm:
-            for cut in wanted_cuts(settings, run):
+            for cut in wanted_cuts(settings, run, home):
                 spec = Spec(
                     run=run,
                     evaluation=examples,
@@ -144,7 +160,7 @@ def units(settings: Settings, run: RunConfig) -> list[Unit]:
                     Unit(
                         kind="splices",
                         unit_id=identity(("splices", spec)),
-                        label=f"splices {cut.name} {examples.split}",
+                        label=f"splices {cut.name} {_called(examples)}",
                         spec=spec,
                         run_id=run.run_id,
                         needs=(run.run_id, examples.eval_id),
@@ -154,15 +170,25 @@ def units(settings: Settings, run: RunConfig) -> list[Unit]:
     return planned
 
 
+def _called(examples: EvalConfig) -> str:
+    if examples.corruption == "none":
+        return examples.split
+    return f"{examples.split} {examples.corruption} {examples.severity}"
+
+
 def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> pa.Table:
     """Score every pair of the run's checkpoints at the cut: T^2 rows of TABLE."""
     run, cut = spec.run, spec.cut
-    examples = evaluation.load(spec.evaluation)
+    examples = evaluation.load(spec.evaluation, home)
     classes = len(examples.class_names)
+    task = data_registry.load(run.data, home).task
+    folder = checkpoints.run_folder(home, run.run_id)
+    # As they are on disk: a run that ended early has fewer than were planned.
+    steps = [each.step for each in checkpoints.listing(folder)]
     networks = []
-    for step in run.checkpoints:
-        network = registry.build(run.network, examples.images.shape[1], classes)
-        network.load_state_dict(checkpoints.load(checkpoints.run_folder(home, run.run_id), step))
+    for step in steps:
+        network = registry.build(run.network, task)
+        network.load_state_dict(checkpoints.load(folder, step))
         networks.append(network.eval())
     matrix = splice_matrix(
         networks, cut.depth, examples.images, examples.labels, spec.batch_size, progress
@@ -171,8 +197,8 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> pa.Tab
     chance = consistency.chance(label_shares, matrix.predicted.double() / matrix.n)
     retention = consistency.retention(matrix.correct, matrix.n, chance)
     rows = []
-    for i, shallow_step in enumerate(run.checkpoints):
-        for j, deep_step in enumerate(run.checkpoints):
+    for i, shallow_step in enumerate(steps):
+        for j, deep_step in enumerate(steps):
             correct = int(matrix.correct[i, j])
             kept = float(retention[i, j])
             rows.append(

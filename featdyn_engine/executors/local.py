@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +14,7 @@ from queue import Empty
 from typing import Any
 
 from featdyn_engine.domain import Unit
-from featdyn_engine.units import perform
+from featdyn_engine.units import Failure, attempt
 
 REPORT_SECONDS = 0.2
 _reports: Any = None
@@ -23,10 +22,14 @@ _reports: Any = None
 
 @dataclass(frozen=True)
 class Ended:
-    """A unit that is over: ``error`` is None, or the traceback or reason of its failure."""
+    """A unit that is over: with its part, or with the reason why not.
+
+    ``started``: whether it was tried at all, or only waited for a unit that failed.
+    """
 
     unit: Unit
-    error: str | None = None
+    failure: Failure | None = None
+    started: bool = True
 
 
 def _die_with_parent() -> None:
@@ -43,7 +46,7 @@ def _start_worker(reports: Any) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
-def _work(unit: Unit, home: Path, threads: int) -> str | None:
+def _work(unit: Unit, home: Path, threads: int) -> Failure | None:
     last = 0.0
 
     def report(share: float) -> None:
@@ -52,12 +55,8 @@ def _work(unit: Unit, home: Path, threads: int) -> str | None:
             last = time.monotonic()
             _reports.put((unit.unit_id, share))
 
-    try:
-        report(0.0)
-        perform(unit, home, threads, report)
-    except Exception:
-        return traceback.format_exc()
-    return None
+    report(0.0)
+    return attempt(unit, home, threads, report)
 
 
 def _drain(reports: Any) -> Iterator[tuple[str, float]]:
@@ -86,7 +85,7 @@ def run_units(
     by_id = {unit.unit_id: unit for unit in units}
     waiting = dict(by_id)
     done, failed = set(finished), set[str]()
-    running: dict[Future[str | None], Unit] = {}
+    running: dict[Future[Failure | None], Unit] = {}
     pool = ProcessPoolExecutor(workers, context, _start_worker, (reports,))
     broken = False
     try:
@@ -98,7 +97,8 @@ def run_units(
                 if failed.intersection(unit.needs):
                     del waiting[unit.unit_id]
                     failed.add(unit.unit_id)
-                    yield Ended(unit, "not started: a unit that it needs has failed")
+                    reason = Failure("not started: a unit that it needs has failed")
+                    yield Ended(unit, reason, started=False)
                 elif len(running) < workers and not broken and done.issuperset(unit.needs):
                     try:
                         running[pool.submit(_work, unit, home, threads)] = unit
@@ -112,11 +112,12 @@ def run_units(
             for future in ended:
                 unit = running.pop(future)
                 try:
-                    error = future.result()
+                    failure = future.result()
                 except BrokenProcessPool:
-                    error, broken = "its worker process died (killed, or out of memory)", True
-                (failed if error else done).add(unit.unit_id)
-                yield Ended(unit, error)
+                    failure = Failure("its worker process died (killed, or out of memory)")
+                    broken = True
+                (failed if failure else done).add(unit.unit_id)
+                yield Ended(unit, failure)
     finally:
         for process in multiprocessing.active_children():
             process.terminate()

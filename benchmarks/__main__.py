@@ -1,11 +1,21 @@
 """``make bench`` runs all, ``make bench NAME=splice_exact`` one."""
 
 import sys
+from functools import partial
 
-from benchmarks import splice_exact
+from benchmarks import splice_exact, training_loop
 from benchmarks.harness import measure
 
-BENCHMARKS = {"splice_exact": splice_exact.benchmark}
+# Steps for about ten seconds a turn: pictures of very different sizes.
+LOADED = {"digits": 200, "mnist": 30, "cifar10": 20, "stl10": 3}
+BENCHMARKS = {
+    "splice_exact": splice_exact.benchmark,
+    "training_loop": training_loop.bare,
+    **{
+        f"training_loop_{name}": partial(training_loop.dataloader, name, steps)
+        for name, steps in LOADED.items()
+    },
+}
 REPEATS = 3
 
 

@@ -99,19 +99,20 @@ class Log:
     n: int = 0
     correct: float = 0
     loss: float = 0.0
+    branched: bool = False
     ended: bool = False
 
 
-class _Run:
+class Training:
     """One training under way: its data and network on their device, and what it remembers."""
 
-    def __init__(self, config: RunConfig, home: Path) -> None:
+    def __init__(self, config: RunConfig, dataset: Dataset, home: Path) -> None:
         self.config = config
         self.recipe = config.recipe
         self.home = home
         self.folder = checkpoints.run_folder(home, config.run_id)
         self.device = torch.device(config.device)
-        self.dataset = data_registry.load(config.data, home)
+        self.dataset = dataset
         classes = self.dataset.task.classes
         labels = self.dataset.train_labels
         labels = noisy_labels(labels, config.label_noise, classes, config.seeds.labels)
@@ -120,7 +121,6 @@ class _Run:
             part.to(self.device) for part in (self.dataset.test_images, self.dataset.test_labels)
         )
         self.per_epoch = steps_per_epoch(len(labels), self.recipe.batch_size)
-        self.first_step = config.branch.step if config.branch else 0
         self.network = self._on_device(
             model_registry.build(config.network, self.dataset.task, config.seeds.init)
         )
@@ -168,14 +168,14 @@ class _Run:
             self.sums[:] = torch.tensor([self.log.loss, self.log.correct], dtype=self.sums.dtype)
         else:
             self.interventions.take_weights()
-            if not self.first_step:
+            if self.config.branch is None:
                 self.checkpoint()
         self.interventions.set_mode(self.log.step)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Images as the network takes them, and labels, of the update that comes next."""
         seed = self.config.seeds.order
-        if self.config.branch and self.log.step >= self.first_step:
+        if self.config.branch and self.log.branched:
             seed = self.config.branch.order
         epoch, position = divmod(self.log.step, self.per_epoch)
         start = position * self.recipe.batch_size
@@ -241,7 +241,7 @@ class _Run:
     ) -> None:
         """Add a row of METRICS; a branch repeats its parent up to its step, and has none there."""
         log = self.log
-        if log.step >= self.first_step:
+        if log.branched or self.config.branch is None:
             epoch, lr = log.step / self.per_epoch, learning_rate(self.recipe, max(log.step - 1, 0))
             values = (split, mode, labels, n, correct, correct / n, loss, lr)
             row = (self.config.run_id, log.step, epoch, *values)
@@ -288,8 +288,10 @@ class _Run:
         On a CPU the weights are these already, to the last bit, as both runs did the same up to
         here; doing it again brings the momenta along, which checkpoints don't hold.
         """
-        if self.config.branch and self.log.step == self.first_step and not self.log.rows:
-            self.network.load_state_dict(self._stored(self.first_step).state_dict())
+        branch, log = self.config.branch, self.log
+        if branch and log.step == branch.step and not log.branched:
+            log.branched = True
+            self.network.load_state_dict(self._stored(branch.step).state_dict())
             self.checkpoint()
 
     def average_checkpoints(self) -> None:
@@ -315,6 +317,7 @@ class _Run:
         """Train from the resume point to the end."""
         self.begin()
         steps = self.recipe.steps
+        first_step = self.config.branch.step if self.config.branch else 0
         while not self.log.ended:
             self.branch_off()
             self.update()
@@ -324,7 +327,7 @@ class _Run:
             if step % self.per_epoch == 0:
                 self.end_epoch()
             self.log.ended |= step == steps
-            if self.log.ended or (step in self.config.checkpoints and step > self.first_step):
+            if self.log.ended or (step in self.config.checkpoints and step > first_step):
                 self.checkpoint()
             progress(step / steps)
         self.average_checkpoints()
@@ -343,7 +346,7 @@ def train(
     # float32 is float32: no TF32, and kernels that repeat, on an accelerator too.
     exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
     with cpu_threads(config.threads), exact:
-        run = _Run(config, home)
+        run = Training(config, data_registry.load(config.data, home), home)
         run.go(progress)
     checkpoints.remove_resume(folder)
     return pa.Table.from_pylist(run.log.rows, METRICS)

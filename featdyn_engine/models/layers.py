@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-# Wu & He, "Group Normalization" (arXiv 1803.08494), table 3: 8 channels a group lose 0.1 points
-# to their best, 16, which would leave the 16 channels of a CIFAR ResNet's first stage in one
-# group: no longer group, but layer normalisation.
+# Wu & He, "Group Normalization" (arXiv 1803.08494), fix the number of groups or, as here, of
+# channels a group. Their 16 would leave the first stage of a CIFAR ResNet, 16 channels wide, in
+# one group, which is layer normalisation; 8 makes 2, 4 and 8 groups of its stages.
 CHANNELS_A_GROUP = 8
 
 

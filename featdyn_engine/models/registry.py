@@ -1,13 +1,14 @@
-"""The networks that a study can name: one line each."""
+"""The networks that a study can name: one line each, and factories of the user's own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 
-from featdyn_engine.domain import Cut, InputError, NetworkConfig, Task, interior_cuts
-from featdyn_engine.models import resnet
+from featdyn_engine.domain import STRICT, Cut, InputError, NetworkConfig, Task, interior_cuts
+from featdyn_engine.models import factory, mlp, resnet, torchvision_models, vgg, vit
 from featdyn_engine.models.blocks import BlockNetwork
 
 
@@ -15,12 +16,15 @@ from featdyn_engine.models.blocks import BlockNetwork
 class NoOptions:
     """For an architecture without options of its own."""
 
+    __pydantic_config__: ClassVar = STRICT
+
 
 @dataclass(frozen=True)
 class Architecture:
     """How to build a network: ``build(task, norm_layer, options)``, an ``Options`` among them.
 
-    ``norm_layers``: those that it can be built with, the usual one first.
+    ``norm_layers``: those that it can be built with, the usual one first. ``Options``: a frozen
+    dataclass, or ``dict`` for a factory, whose signature is looked at when it is called.
     """
 
     build: Callable[[Task, str, Any], BlockNetwork]
@@ -28,25 +32,63 @@ class Architecture:
     Options: type = NoOptions
 
 
+def _resnet(depth: int) -> Architecture:
+    return Architecture(partial(resnet.build, depth), resnet.NORM_LAYERS, resnet.Options)
+
+
+def _vgg(depth: int) -> Architecture:
+    return Architecture(partial(vgg.build, depth), vgg.NORM_LAYERS)
+
+
 MODELS: dict[str, Architecture] = {
-    "resnet20": Architecture(resnet.resnet20, ("batch", "group", "none"), resnet.Options),
+    "resnet20": _resnet(20),
+    "resnet32": _resnet(32),
+    "resnet44": _resnet(44),
+    "resnet56": _resnet(56),
+    "vgg11": _vgg(11),
+    "vgg16": _vgg(16),
+    "mlp": Architecture(mlp.build, mlp.NORM_LAYERS, mlp.Options),
+    "vit_small": Architecture(vit.build, vit.NORM_LAYERS, vit.Options),
+    "resnet18": Architecture(torchvision_models.resnet18, torchvision_models.RESNET_NORM_LAYERS),
+    "vit_b_16": Architecture(torchvision_models.vit_b_16, torchvision_models.VIT_NORM_LAYERS),
 }
 
 
 def architecture(name: str) -> Architecture:
-    """Look a network up. Raises InputError for a name outside the registry."""
+    """Look a network up. Raises InputError for a name outside the registry.
+
+    For ``module:factory`` nothing is imported before the network is built.
+    """
+    if factory.is_factory(name):
+        return Architecture(partial(factory.build, name), factory.NORM_LAYERS, dict)
     if name not in MODELS:
-        raise InputError(
-            f"network.name: expected one of {', '.join(sorted(MODELS))}, got {name!r}"
-        )
+        known = ", ".join(sorted(MODELS))
+        raise InputError(f"network.name: expected one of {known} or module:factory, got {name!r}")
     return MODELS[name]
+
+
+def default_norm_layer(name: str) -> str:
+    """Return the usual normalisation of a network, which a study file need not name."""
+    return architecture(name).norm_layers[0]
+
+
+def _options(config: NetworkConfig, found: Architecture) -> Any:
+    if found.Options is not dict:
+        known = [field.name for field in fields(found.Options)]
+        unknown = [key for key in config.options if key not in known]
+        if unknown:
+            raise InputError(
+                f"network.options.{unknown[0]}: no such option of {config.name}; expected "
+                f"{f'one of {", ".join(known)}' if known else 'none'}"
+            )
+    return found.Options(**config.options)
 
 
 def build(config: NetworkConfig, task: Task, seed: int = 0) -> BlockNetwork:
     """Build a network with the initial weights of ``seed``; the global generator is left alone.
 
-    Raises InputError for a name outside the registry, a normalisation or a size of image that
-    the architecture doesn't have.
+    Raises InputError for a name outside the registry, a normalisation, an option or a size of
+    image that the architecture doesn't have, and for a factory that doesn't do what it should.
     """
     found = architecture(config.name)
     if config.norm_layer not in found.norm_layers:
@@ -54,14 +96,18 @@ def build(config: NetworkConfig, task: Task, seed: int = 0) -> BlockNetwork:
             f"network.norm_layer: expected one of {', '.join(found.norm_layers)} for "
             f"{config.name}, got {config.norm_layer!r}"
         )
+    options = _options(config, found)
     # Layers draw their initial weights from the global generator: lend it, then give it back.
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would reseed the accelerators too.
         torch.default_generator.manual_seed(seed)
-        return found.build(task, config.norm_layer, found.Options(**config.options))
+        return found.build(task, config.norm_layer, options)
 
 
 def cuts(config: NetworkConfig, task: Task) -> list[Cut]:
-    """List the interior cuts of a network, shallowest first; no weights are made."""
-    with torch.device("meta"):
+    """List the interior cuts of a network, shallowest first; no weights are made.
+
+    A factory is called in earnest: what it computes or keeps may need real tensors.
+    """
+    with torch.device("cpu" if factory.is_factory(config.name) else "meta"):
         return interior_cuts(build(config, task).block_names)

@@ -131,7 +131,7 @@ class FixupBlock(nn.Module):
         shifted = self.shift1a(x)
         out = F.relu(self.shift1b(self.conv1(shifted)))
         out = self.shift2b(self.conv2(self.shift2a(out)) * self.scale)
-        # As the authors' code: a projection is a convolution, so it reads shifted features.
+        # A projection is a convolution too, so it reads shifted features.
         around = shifted if isinstance(self.shortcut, nn.Conv2d) else x
         return F.relu(out + self.shortcut(around))
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.harness import Benchmark
-from featdyn_engine.domain import NetworkConfig, interior_cuts
+from featdyn_engine.domain import NetworkConfig, Task, interior_cuts
 from featdyn_engine.models import registry
 from featdyn_engine.science.splice import splice_matrix
 
@@ -15,14 +15,15 @@ OUR_BATCH = 250
 def benchmark(checkpoints: int = 4, images: int = 250, pixels: int = 32) -> Benchmark:
     """All interior cuts of ResNet-20 on random images; weights of ``checkpoints`` other seeds."""
     config = NetworkConfig(name="resnet20")
-    networks = [registry.build(config, 3, 10, seed).eval() for seed in range(checkpoints)]
+    task = Task(channels=3, pixels=pixels, classes=10)
+    networks = [registry.build(config, task, seed).eval() for seed in range(checkpoints)]
     states = [network.state_dict() for network in networks]
     cuts = interior_cuts(networks[0].block_names)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(images, 3, pixels, pixels, generator=generator)
     y = torch.randint(10, (images,), generator=generator)
     blocks = list(dict(networks[0].named_children()))
-    network = registry.build(config, 3, 10).eval()
+    network = registry.build(config, task).eval()
 
     @torch.inference_mode()
     def naive() -> list[int]:

@@ -1,5 +1,14 @@
 """Studies for tests: small enough for seconds, whole enough for every table and page."""
 
+from pathlib import Path
+
+from featdyn_engine.domain import Task
+
+# What a network for scikit-learn's digits takes and gives.
+DIGITS = Task(channels=1, pixels=8, classes=10)
+# A home for tests that keep nothing there: digits ship inside a package.
+HERE = Path("no-home")
+
 TINY_STUDY = """
 name = "tiny"
 title = "Tiny: true against random labels"

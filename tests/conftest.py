@@ -22,7 +22,7 @@ def fill(home: Path, text: str = TINY_STUDY, workers: int = 1) -> None:
     from featdyn_engine import pipeline, planning, study
 
     with pipeline.engine_lock(home, "tests"):
-        plan = planning.plan(study.parse(text, "tiny.toml"), home)
+        plan = planning.plan(study.parse(text, "tiny.toml", home), home)
         outcome = pipeline.run(plan, home, workers, Silent())
     assert not outcome.failures
 

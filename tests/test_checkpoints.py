@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from featdyn_engine import checkpoints
+from featdyn_engine import checkpoints, files
 from featdyn_engine.domain import Checkpoint, NetworkConfig
 from featdyn_engine.models.registry import build
+from tests.cases import DIGITS
 
 
 def state(seed: int = 0) -> dict[str, torch.Tensor]:
-    return build(NetworkConfig(name="resnet20"), 1, 10, seed).state_dict()
+    return build(NetworkConfig(name="resnet20"), DIGITS, seed).state_dict()
 
 
-def files(folder: Path) -> list[str]:
+def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
@@ -72,7 +73,7 @@ def test_a_checkpoint_without_its_record_is_not_listed(
     monkeypatch.setattr(checkpoints, "write_json", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(tmp_path, 5, 0.5, {"w": torch.ones(1)})
-    assert "checkpoints/step-00000005.safetensors" in files(tmp_path)
+    assert "checkpoints/step-00000005.safetensors" in names(tmp_path)
     assert [checkpoint.step for checkpoint in checkpoints.listing(tmp_path)] == [0]
 
 
@@ -90,20 +91,20 @@ def test_a_missing_step_is_an_error(tmp_path: Path) -> None:
 
 def test_replacing_shows_the_new_file_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "file.txt"
-    with checkpoints.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_text("new")
         assert not path.exists()
         assert temporary.parent == path.parent
-        assert temporary.name.endswith(checkpoints.TEMPORARY_SUFFIX)
+        assert temporary.name.endswith(files.TEMPORARY_SUFFIX)
     assert path.read_text() == "new"
-    assert files(tmp_path) == ["folder/file.txt"]
+    assert names(tmp_path) == ["folder/file.txt"]
 
 
 def test_who_reads_the_old_file_reads_it_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("old")
     with path.open() as reader:
-        with checkpoints.replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             temporary.write_text("new")
         assert reader.read() == "old"
     assert path.read_text() == "new"
@@ -117,29 +118,29 @@ def test_a_failure_while_replacing_keeps_the_old_file_and_leaves_nothing_else(
     path.write_text("old")
 
     def fail() -> None:
-        with checkpoints.replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             temporary.write_text("half")
             raise problem
 
     with pytest.raises(problem):
         fail()
     assert path.read_text() == "old"
-    assert files(tmp_path) == ["file.txt"]
+    assert names(tmp_path) == ["file.txt"]
 
 
 def test_a_failure_before_anything_is_written_is_the_one_that_is_raised(tmp_path: Path) -> None:
     def fail() -> None:
-        with checkpoints.replacing(tmp_path / "file.txt"):
+        with files.replacing(tmp_path / "file.txt"):
             raise ValueError("no room")
 
     with pytest.raises(ValueError, match="no room"):
         fail()
-    assert files(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_two_writers_of_one_file_do_not_share_a_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
-    with checkpoints.replacing(path) as one, checkpoints.replacing(path) as other:
+    with files.replacing(path) as one, files.replacing(path) as other:
         assert one != other
         one.write_text("one")
         other.write_text("other")
@@ -150,14 +151,14 @@ def test_metadata_goes_into_the_header(tmp_path: Path) -> None:
     from safetensors import safe_open
 
     path = tmp_path / "file.safetensors"
-    checkpoints.write_tensors(path, {"w": torch.zeros(2)}, {"log": "text"})
+    files.write_tensors(path, {"w": torch.zeros(2)}, {"log": "text"})
     with safe_open(path, "pt") as file:
         assert file.metadata()["log"] == "text"
         assert torch.equal(file.get_tensor("w"), torch.zeros(2))
 
 
 def test_json_keeps_the_order_of_its_keys(tmp_path: Path) -> None:
-    checkpoints.write_json(tmp_path / "a.json", {"z": 1, "a": [0.1]})
+    files.write_json(tmp_path / "a.json", {"z": 1, "a": [0.1]})
     text = (tmp_path / "a.json").read_text()
     assert list(json.loads(text)) == ["z", "a"]
     assert text.endswith("\n")
@@ -165,4 +166,4 @@ def test_json_keeps_the_order_of_its_keys(tmp_path: Path) -> None:
 
 def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert checkpoints.sha256_of(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+    assert files.sha256_of(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()

@@ -16,7 +16,7 @@ from featdyn_engine import __version__, cli
 from featdyn_engine.pipeline import engine_lock
 from store.connection import MIGRATIONS, reading
 from store.home import database_path
-from tests.cases import TINY_STUDY
+from tests.cases import HERE, TINY_STUDY
 from tests.store.rows import listing, rows
 
 ROOT = Path(__file__).parents[1]
@@ -203,7 +203,7 @@ def test_demo_runs_the_embedded_study(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_run", lambda path, *others: asked.append(path))
     assert CliRunner().invoke(cli.app, ["demo"]).exit_code == 0
     assert asked == [Path(cli.__file__).with_name("demo.toml")]
-    embedded = study.read(asked[0])
+    embedded = study.read(asked[0], HERE)
     assert embedded.name == "digits"
     assert [run.config.label_noise for run in embedded.runs] == [0.0, 1.0]
     assert embedded.must_fit is not None

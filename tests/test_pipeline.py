@@ -86,12 +86,12 @@ def run(
 ) -> pipeline.Outcome:
     say = (said if said is not None else []).append
     with pipeline.engine_lock(home, "tests"):
-        plan = planning.plan(study.parse(text, "tiny.toml"), home)
+        plan = planning.plan(study.parse(text, "tiny.toml", home), home)
         return pipeline.run(plan, home, workers, watcher or Silent(), say)
 
 
 def splice_parts(home: Path, run_id: str) -> list[Path]:
-    units = planning.plan(study.parse(TINY_STUDY, "tiny.toml"), home).units
+    units = planning.plan(study.parse(TINY_STUDY, "tiny.toml", home), home).units
     chosen = [unit for unit in units if unit.kind == "splices" and unit.run_id == run_id]
     return [part_path(home, unit.kind, unit.unit_id) for unit in chosen]
 
@@ -262,7 +262,7 @@ def test_workers_killed_while_an_ingest_goes_on_are_reported(own_home: Path) -> 
     # The caller works between two units that end; the pool may break behind its back.
     for part in splice_parts(own_home, run_ids(own_home)[0])[:5]:
         part.unlink()
-    plan = planning.plan(study.parse(TINY_STUDY, "tiny.toml"), own_home)
+    plan = planning.plan(study.parse(TINY_STUDY, "tiny.toml", own_home), own_home)
     ends = []
     running = local.run_units(
         plan.waiting, set(plan.finished), own_home, 2, 1, lambda unit, share: None
@@ -395,7 +395,7 @@ def test_a_log_that_cannot_be_replayed_is_set_aside_with_its_database(own_home: 
 
 
 def test_a_plan_counts_every_unit_once(tmp_path: Path) -> None:
-    plan = planning.plan(study.parse(TINY_STUDY, "tiny.toml"), tmp_path)
+    plan = planning.plan(study.parse(TINY_STUDY, "tiny.toml", tmp_path), tmp_path)
     kinds = [unit.kind for unit in plan.units]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {
         "metrics": 2,
@@ -407,26 +407,26 @@ def test_a_plan_counts_every_unit_once(tmp_path: Path) -> None:
 
 def test_every_need_of_a_unit_comes_before_it(tmp_path: Path) -> None:
     seen: set[str] = set()
-    for unit in planning.plan(study.parse(TINY_STUDY, "tiny.toml"), tmp_path).units:
+    for unit in planning.plan(study.parse(TINY_STUDY, "tiny.toml", tmp_path), tmp_path).units:
         assert seen.issuperset(unit.needs), unit.label
         seen.add(unit.unit_id)
 
 
 def test_a_plan_of_a_finished_study_waits_for_nothing(tiny_home: Path) -> None:
-    plan = planning.plan(study.parse(TINY_STUDY, "tiny.toml"), tiny_home)
+    plan = planning.plan(study.parse(TINY_STUDY, "tiny.toml", tiny_home), tiny_home)
     assert plan.waiting == ()
     assert len(plan.finished) == 45
 
 
 def test_planning_writes_nothing(tmp_path: Path) -> None:
-    plan = planning.plan(study.parse(SMALL_STUDY, "small.toml"), tmp_path)
-    planning.forecast(plan, 2)
+    plan = planning.plan(study.parse(SMALL_STUDY, "small.toml", tmp_path), tmp_path)
+    planning.forecast(plan, tmp_path, 2)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_forecast_of_waiting_work_is_positive(small_home: Path, tmp_path: Path) -> None:
-    plan = planning.plan(study.parse(SMALL_STUDY, "small.toml"), tmp_path)
-    expected = planning.forecast(plan, 1)
+    plan = planning.plan(study.parse(SMALL_STUDY, "small.toml", tmp_path), tmp_path)
+    expected = planning.forecast(plan, tmp_path, 1)
     written = sum(path.stat().st_size for path in small_home.rglob("*.safetensors"))
     assert expected.checkpoints == 6
     assert expected.seconds > 0
@@ -435,7 +435,9 @@ def test_a_forecast_of_waiting_work_is_positive(small_home: Path, tmp_path: Path
 
 def test_a_forecast_of_a_finished_study_is_no_work(tiny_home: Path) -> None:
     expected = planning.forecast(
-        planning.plan(study.parse(TINY_STUDY, "tiny.toml"), tiny_home), workers=1
+        planning.plan(study.parse(TINY_STUDY, "tiny.toml", tiny_home), tiny_home),
+        tiny_home,
+        workers=1,
     )
     assert (expected.checkpoints, expected.bytes, expected.seconds) == (20, 0, 0)
 

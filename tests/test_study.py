@@ -7,13 +7,13 @@ import pytest
 from featdyn_engine import study
 from featdyn_engine.domain import InputError, Seeds
 from featdyn_engine.study import Study
-from tests.cases import TINY_STUDY
+from tests.cases import HERE, TINY_STUDY
 
 DEMO = Path(study.__file__).with_name("demo.toml")
 
 
 def parse(text: str) -> Study:
-    return study.parse(text, "tiny.toml")
+    return study.parse(text, "tiny.toml", HERE)
 
 
 def changed(old: str, new: str, count: int = 1) -> str:
@@ -46,7 +46,7 @@ def complaint(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def demo() -> Study:
-    return study.read(DEMO)
+    return study.read(DEMO, HERE)
 
 
 def test_the_embedded_study_has_a_true_and_a_random_arm(demo: Study) -> None:
@@ -83,7 +83,7 @@ def test_the_embedded_study_has_checkpoints_enough_for_a_score(demo: Study) -> N
 
 
 def test_the_embedded_study_scores_all_ten_cuts_on_both_splits(demo: Study) -> None:
-    units = demo.units()
+    units = demo.units(HERE)
     assert len(units) == 2 * 2 * 10
     assert {unit.spec.evaluation.split for unit in units} == {"train", "test"}
     assert len({unit.spec.cut.name for unit in units}) == 10
@@ -145,7 +145,7 @@ def test_an_arm_may_have_seeds_of_its_own_apart_for_each_source() -> None:
 
 
 def test_the_device_is_part_of_every_run() -> None:
-    found = study.parse(TINY_STUDY, "tiny.toml", "cuda")
+    found = study.parse(TINY_STUDY, "tiny.toml", HERE, "cuda")
     assert {run.config.device for run in found.runs} == {"cuda"}
 
 
@@ -318,27 +318,27 @@ def test_the_fields_proposed_are_those_of_the_table_at_hand() -> None:
 def test_a_file_is_read_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "tiny.toml"
     path.write_text(TINY_STUDY)
-    assert study.read(path).name == tomllib.loads(TINY_STUDY)["name"]
+    assert study.read(path, HERE).name == tomllib.loads(TINY_STUDY)["name"]
 
 
 def test_a_missing_file_is_named_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"none\.toml: expected a readable.*No such file"
     ) as caught:
-        study.read(tmp_path / "none.toml")
+        study.read(tmp_path / "none.toml", HERE)
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected a readable study file.*directory"):
-        study.read(tmp_path)
+        study.read(tmp_path, HERE)
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"study\.toml: .*not UTF-8 text"):
-        study.read(path)
+        study.read(path, HERE)
 
 
 @pytest.mark.parametrize(

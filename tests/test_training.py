@@ -10,12 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from featdyn_engine import checkpoints
+from featdyn_engine import checkpoints, files
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import DataConfig, NetworkConfig, Recipe, RunConfig, Seeds
 from featdyn_engine.models.registry import build
 from featdyn_engine.randomness import generator
-from featdyn_engine.training import METRICS, cpu_threads, learning_rate, steps_per_epoch, train
+from featdyn_engine.recipes.schedules import learning_rate
+from featdyn_engine.training import METRICS, cpu_threads, steps_per_epoch, train
+from tests.cases import DIGITS, HERE
 
 # 44 examples in batches of 8: five updates an epoch, four examples left over; the checkpoints lie
 # at the start, in the middle and at the end of an epoch, and the run ends within its third.
@@ -59,7 +61,7 @@ def hashes(home: Path, run: RunConfig) -> dict[int, str]:
     found = {each.step: each.sha256 for each in checkpoints.listing(path)}
     for step, sha256 in found.items():
         file = path / "checkpoints" / f"step-{step:08d}.safetensors"
-        assert checkpoints.sha256_of(file) == sha256
+        assert files.sha256_of(file) == sha256
     return found
 
 
@@ -148,10 +150,10 @@ def test_cpu_threads_are_given_back_even_after_a_failure() -> None:
 def test_a_plain_loop_gives_the_same_weights(undisturbed: tuple[Path, pa.Table]) -> None:
     from featdyn_engine.data.labels import noisy_labels
 
-    dataset = data_registry.load(RUN.data)
+    dataset = data_registry.load(RUN.data, HERE)
     images = dataset.normalise(dataset.train_images)
     labels = noisy_labels(dataset.train_labels, 0.3, 10, 0)
-    network = build(RUN.network, 1, 10, 0).train()
+    network = build(RUN.network, DIGITS, 0).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
     with cpu_threads(1):
         for step in range(12):
@@ -181,7 +183,7 @@ def test_checkpoints_lie_at_the_steps_asked_for(undisturbed: tuple[Path, pa.Tabl
 
 def test_the_first_checkpoint_is_the_untrained_network(undisturbed: tuple[Path, pa.Table]) -> None:
     stored = checkpoints.load(folder(undisturbed[0], RUN), 0)
-    untrained = build(RUN.network, 1, 10, RUN.seeds.init).state_dict()
+    untrained = build(RUN.network, DIGITS, RUN.seeds.init).state_dict()
     assert all(torch.equal(stored[name], tensor) for name, tensor in untrained.items())
 
 
@@ -203,10 +205,10 @@ def test_every_checkpoint_is_scored_on_both_splits(undisturbed: tuple[Path, pa.T
 
 def test_scores_are_those_of_the_stored_checkpoint(undisturbed: tuple[Path, pa.Table]) -> None:
     home, table = undisturbed
-    dataset = data_registry.load(RUN.data)
+    dataset = data_registry.load(RUN.data, HERE)
     images, labels = dataset.normalise(dataset.test_images), dataset.test_labels
     for row in rows(table, split="test", mode="eval"):
-        network = build(RUN.network, 1, 10)
+        network = build(RUN.network, DIGITS)
         network.load_state_dict(checkpoints.load(folder(home, RUN), row["step"]))
         with torch.inference_mode():
             logits = network.eval()(images)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from featdyn_engine.data import digits
+from featdyn_engine.data import digits, image_folder, parquet, torchvision_sets
 from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.domain import DataConfig, InputError
 from featdyn_engine.randomness import generator
@@ -19,7 +19,12 @@ Source = Callable[[DataConfig, Path], Dataset]
 
 DATASETS: dict[str, Source] = {
     "digits": digits.load,
+    "parquet": parquet.load,
+    "images": image_folder.load,
+    **dict.fromkeys(torchvision_sets.READERS, torchvision_sets.load),
 }
+# Pinned with the package that they are a part of.
+EMBEDDED = ("digits",)
 MOST_PIXELS = 96
 
 
@@ -52,7 +57,7 @@ def load(config: DataConfig, home: Path) -> Dataset:
 
 def identified(config: DataConfig, home: Path) -> DataConfig:
     """Return the configuration with the SHA-256 of what is read from files; see ``load``."""
-    if config.name == "digits" or config.sha256 is not None:
+    if config.name in EMBEDDED or config.sha256 is not None:
         load(config, home)
         return config
     whole = replace(config, train_size=None, balanced=False, permute_pixels=False)

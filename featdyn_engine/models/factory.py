@@ -21,7 +21,7 @@ from featdyn_engine.models.blocks import BlockNetwork
 
 # What becomes of features between layers is the factory's own business; a config says its
 # default, or, more honestly, "own".
-NORM_LAYERS = ("own", *get_args(NormLayer))
+NORM_LAYERS = tuple(dict.fromkeys(("own", *get_args(NormLayer))))
 
 
 def is_factory(name: str) -> bool:
@@ -177,7 +177,9 @@ def build(name: str, task: Task, norm_layer: str, options: dict[str, Any]) -> Bl
 
     The normalisation is the factory's own: ``norm_layer`` says nothing.
     """
-    factory = find(name)
+    # What a module draws while it is imported, the first time alone, must not shift the weights.
+    with torch.random.fork_rng(devices=[]):
+        factory = find(name)
     arguments = _arguments(name, factory, task, options)
     try:
         made = factory(**arguments)

@@ -37,8 +37,8 @@ def build(task: Task, norm_layer: str, options: Options) -> BlockNetwork:
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         if index == 1:
             parts["flatten"] = nn.Flatten()
-        # Normalisation would take a bias away again.
-        linear = nn.Linear(before, options.width, bias=plain or norm_layer == "layer")
+        # BatchNorm would take a bias away again.
+        linear = nn.Linear(before, options.width, bias=norm_layer != "batch")
         nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
         if linear.bias is not None:
             nn.init.zeros_(linear.bias)

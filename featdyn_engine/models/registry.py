@@ -78,8 +78,8 @@ def _options(config: NetworkConfig, found: Architecture) -> Any:
         unknown = [key for key in config.options if key not in known]
         if unknown:
             raise InputError(
-                f"network.options.{unknown[0]}: no such option of {config.name}; expected "
-                f"{f'one of {", ".join(known)}' if known else 'none'}"
+                f"network.options.{unknown[0]}: expected "
+                f"{' or '.join(known) or 'no options'} for {config.name}, got {unknown[0]!r}"
             )
     return found.Options(**config.options)
 

@@ -23,7 +23,7 @@ from featdyn_engine.domain import (
 )
 from featdyn_engine.parts import part_path
 from featdyn_engine.training import cpu_threads
-from tests.cases import TINY_STUDY
+from tests.cases import HERE, TINY_STUDY
 from tests.oracles import naive_chance, naive_retention
 
 RUN = RunConfig(
@@ -59,7 +59,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def tiny_units() -> list[Unit]:
-    return study.parse(TINY_STUDY, "tiny.toml").units()
+    return study.parse(TINY_STUDY, "tiny.toml", HERE).units(HERE)
 
 
 def stored(home: Path, unit: Unit) -> pa.Table:
@@ -141,7 +141,7 @@ def test_an_unknown_cut_is_refused_with_the_known_ones() -> None:
 def test_the_training_set_is_scored_with_the_labels_trained_on_the_test_set_with_true_ones() -> (
     None
 ):
-    train, test = evaluation_sets(Settings(evaluations=BOTH), RUN)
+    train, test = evaluation_sets(Settings(evaluations=BOTH), RUN, HERE)
     assert (train.split, train.labels, train.label_noise, train.seed_labels) == (
         "train",
         "trained_on",
@@ -154,7 +154,7 @@ def test_the_training_set_is_scored_with_the_labels_trained_on_the_test_set_with
 def test_runs_with_other_labels_share_their_test_set() -> None:
     other = replace(RUN, label_noise=0.0, seeds=Seeds(labels=8))
     settings = Settings(evaluations=BOTH[1:])
-    assert evaluation_sets(settings, RUN) == evaluation_sets(settings, other)
+    assert evaluation_sets(settings, RUN, HERE) == evaluation_sets(settings, other, HERE)
 
 
 @pytest.mark.parametrize("index", [0, 19, 35])
@@ -236,7 +236,7 @@ def test_the_chance_of_a_cell_is_that_of_its_own_predictions(
     tiny_units: Sequence[Unit], tiny_home: Path
 ) -> None:
     unit = tiny_units[14]
-    examples = evaluation.load(unit.spec.evaluation)
+    examples = evaluation.load(unit.spec.evaluation, HERE)
     depth, run_id = unit.spec.cut.depth, unit.spec.run.run_id
     shallow, deep = (load_network(tiny_home, run_id, step) for step in (8, 20))
     with torch.inference_mode():
@@ -251,7 +251,7 @@ def test_retention_is_null_exactly_where_the_network_is_within_nine_standard_err
 ) -> None:
     # Twenty updates fit nothing: labels that the last network gives right make one column kept.
     spec = tiny_units[4].spec
-    examples = evaluation.load(spec.evaluation)
+    examples = evaluation.load(spec.evaluation, HERE)
     with torch.inference_mode(), cpu_threads(1):
         guesses = load_network(tiny_home, spec.run.run_id, 20)(examples.images).argmax(dim=1)
     fitted = replace(examples, labels=guesses)

@@ -12,6 +12,7 @@ from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.models.registry import build
 from featdyn_engine.science.splice import SpliceMatrix, compose, margins, splice_matrix
 from featdyn_engine.training import cpu_threads
+from tests.cases import DIGITS, HERE
 from tests.oracles import block_of, hybrid_state, naive_logits, naive_scores
 
 N = 40
@@ -28,23 +29,23 @@ def one_thread() -> Iterator[None]:
 
 
 def fresh() -> BlockNetwork:
-    return build(NetworkConfig(name="resnet20"), 1, 10, seed=99)
+    return build(NetworkConfig(name="resnet20"), DIGITS, seed=99)
 
 
 @pytest.fixture(scope="module")
 def examples() -> tuple[Tensor, Tensor]:
-    dataset = data_registry.load(DataConfig(name="digits", train_size=96))
+    dataset = data_registry.load(DataConfig(name="digits", train_size=96), HERE)
     return dataset.normalise(dataset.test_images)[:N], dataset.test_labels[:N]
 
 
 @pytest.fixture(scope="module")
 def networks() -> list[BlockNetwork]:
     """Two steps of one training and one of another: weights and running statistics differ."""
-    dataset = data_registry.load(DataConfig(name="digits", train_size=96))
+    dataset = data_registry.load(DataConfig(name="digits", train_size=96), HERE)
     images, labels = dataset.normalise(dataset.train_images), dataset.train_labels
     result = []
     for seed, stops in ((0, (4, 10)), (1, (4,))):
-        network = build(NetworkConfig(name="resnet20"), 1, 10, seed)
+        network = build(NetworkConfig(name="resnet20"), DIGITS, seed)
         optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
         for step in range(max(stops)):
             batch = torch.arange(32) + 32 * (step % 3)

@@ -151,7 +151,7 @@ def test_the_engine_refuses_a_newer_store_and_leaves_every_byte(own_home: Path) 
 
     make_newer(own_home)
     before = listing(own_home)
-    plan = planning.plan(study.parse(TINY_STUDY, "tiny.toml"), own_home)
+    plan = planning.plan(study.parse(TINY_STUDY, "tiny.toml", own_home), own_home)
     with pytest.raises(StoreError, match="newer featdyn"):
         pipeline.run(plan, own_home, 1, Silent())
     assert listing(own_home) == before

@@ -131,7 +131,9 @@ def save_derived(
 def save_resume(folder: Path, groups: Mapping[str, Mapping[str, Tensor]], log: str) -> None:
     """Store from where to go on: groups of named tensors, and a text. There is only the newest."""
     tensors = {
-        f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()
+        f"{group}/{name}": tensor
+        for group, named in groups.items()
+        for name, tensor in named.items()
     }
     write_tensors(folder / RESUME, tensors, {"log": log})
 

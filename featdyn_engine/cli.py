@@ -74,7 +74,7 @@ def _run(path: Path, workers: int | None, device: Device, command: str) -> None:
         plan = planning.plan(wanted, home)
         planning.check_room(plan, home)
         watcher = progress.for_console(console)
-        count = _workers(workers, max(run.config.threads for run in wanted.runs))
+        count = _workers(workers, wanted.threads)
         try:
             outcome = pipeline.run(plan, home, count, watcher, console.print)
         finally:
@@ -117,7 +117,7 @@ def plan(study: StudyPath, workers: Workers = None, device: DeviceOption = Devic
     planned = planning.plan(
         study_files.read(study, home, planning.resolve_device(device.value)), home
     )
-    count = _workers(workers, 1)
+    count = _workers(workers, planned.study.threads)
     expected = planning.forecast(planned, home, count)
     for kind in dict.fromkeys(unit.kind for unit in planned.units):
         of_kind = [unit for unit in planned.units if unit.kind == kind]

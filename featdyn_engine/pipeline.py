@@ -189,7 +189,7 @@ def run(
     failures: list[tuple[Unit, Failure]] = []
     fresh: list[Path] = []
     last_ingest = time.monotonic()
-    threads = max(run.config.threads for run in plan.study.runs)
+    threads = plan.study.threads
     finished = set(plan.finished)
     if plan.waiting:
         ends = local.run_units(plan.waiting, finished, home, workers, threads, watcher.advance)

@@ -128,15 +128,16 @@ def forecast(plan: Plan, home: Path, workers: int) -> Forecast:
         dataset = data_registry.load(first.data, home)
         network = model_registry.build(first.network, dataset.task)
         images = dataset.normalise(dataset.train_images[:250])
-        seconds_per_forward = _time_forward(network.eval(), images) / len(images)
+        seconds_per_forward = _time_forward(network.eval(), images, plan.study.threads)
+        seconds_per_forward /= len(images)
     count = sum(len(run.config.stored_steps) for run in plan.study.runs)
     work = sum(unit.cost for unit in plan.waiting)
     return Forecast(count, check_room(plan, home), work * seconds_per_forward / workers)
 
 
 @torch.inference_mode()
-def _time_forward(network: torch.nn.Module, images: torch.Tensor) -> float:
-    with cpu_threads(1):
+def _time_forward(network: torch.nn.Module, images: torch.Tensor, threads: int) -> float:
+    with cpu_threads(threads):
         network(images)
         started = time.monotonic()
         repeats = 0

@@ -28,6 +28,11 @@ class Study:
     runs: tuple[StudyRun, ...]
     analyses: tuple[tuple[str, Any], ...]
 
+    @property
+    def threads(self) -> int:
+        """CPU threads that a worker of this study needs."""
+        return max(run.config.threads for run in self.runs)
+
     def units(self, home: Path) -> list[Unit]:
         """Every unit of work of its analyses, without trainings and evaluation sets."""
         return [

@@ -74,7 +74,9 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def score(network: nn.Module, dataset: Dataset, images: Tensor, labels: Tensor) -> tuple[int, float]:
+def score(
+    network: nn.Module, dataset: Dataset, images: Tensor, labels: Tensor
+) -> tuple[int, float]:
     """Correct predictions and mean cross-entropy (nats) in evaluation mode, in float32.
 
     images: raw, uint8 (N, C, H, W); labels: int64 (N,).
@@ -236,9 +238,7 @@ class Training:
         self.log.n = 0
         self.sums.zero_()
 
-    def record(
-        self, split: str, mode: str, labels: str, n: int, correct: int, loss: float
-    ) -> None:
+    def record(self, split: str, mode: str, labels: str, n: int, correct: int, loss: float) -> None:
         """Add a row of METRICS; a branch repeats its parent up to its step, and has none there."""
         log = self.log
         if log.branched or self.config.branch is None:
@@ -271,7 +271,9 @@ class Training:
                 f"expected finite weights, got others after step {log.step}; lower lr, add "
                 "warmup, or set clip_norm",
             )
-        checkpoints.save(self.folder, log.step, log.step / self.per_epoch, self.network.state_dict())
+        checkpoints.save(
+            self.folder, log.step, log.step / self.per_epoch, self.network.state_dict()
+        )
         log.loss, log.correct = self.sums.tolist()
         checkpoints.save_resume(
             self.folder,

@@ -26,6 +26,16 @@ CREATE TABLE base.evaluations (
     config VARCHAR
 );
 
+CREATE TABLE base.failures (
+    unit_id VARCHAR,
+    kind VARCHAR,
+    run_id VARCHAR,
+    label VARCHAR,
+    step BIGINT,
+    reason VARCHAR,
+    failed_at TIMESTAMP
+);
+
 CREATE TABLE base.metrics (
     unit_id VARCHAR,
     run_id VARCHAR,
@@ -84,7 +94,9 @@ CREATE TABLE base.study_runs (
     run_id VARCHAR,
     train_size BIGINT,
     config VARCHAR,
-    study_toml VARCHAR
+    study_toml VARCHAR,
+    parent_run_id VARCHAR,
+    parent_step BIGINT
 );
 
 CREATE TABLE base.units (
@@ -106,6 +118,9 @@ CREATE MACRO wilson_low(k, n) AS greatest(0.0, (((k + 1.920729410347062) / (n + 
     - ((1.959963984540054 * sqrt((((k * (n - k)) / n) + 0.960364705173531))) / (n +
     3.841458820694124))));
 
+CREATE VIEW base.standing_failures AS SELECT f.* FROM (base.failures AS f ANTI JOIN base.units AS u
+    ON (((u.unit_id = f.unit_id) AND (u.kind = f.kind))));
+
 CREATE VIEW base.wanted_runs AS SELECT DISTINCT run_id FROM base.study_runs;
 
 CREATE VIEW checkpoints AS SELECT run_id, step, epoch, sha256, bytes,
@@ -118,17 +133,22 @@ CREATE VIEW evaluations AS SELECT eval_id, dataset, split, n, classes, subset_sh
 CREATE VIEW metrics AS SELECT run_id, step, epoch, split, "mode", labels, n, correct, accuracy,
     loss, lr FROM base.metrics WHERE (run_id = ANY(SELECT * FROM base.wanted_runs));
 
-CREATE VIEW runs AS SELECT r.run_id, r.study, r."name", r.arm, (r.config ->> '$.data.name') AS
-    dataset, (r.config ->> '$.network.name') AS network, (r.config ->> '$.network.norm_layer') AS
-    norm_layer, (r.config ->> '$.recipe.optimizer') AS optimizer, CAST((r.config ->>
-    '$.label_noise') AS DOUBLE) AS label_noise, false AS pixels_permuted, r.train_size,
-    CAST((r.config ->> '$.seeds.init') AS BIGINT) AS seed_init, CAST((r.config ->> '$.seeds.order')
-    AS BIGINT) AS seed_order, CAST((r.config ->> '$.seeds.labels') AS BIGINT) AS seed_labels,
-    CAST(NULL AS INTEGER) AS frozen_depth, CAST(NULL AS BIGINT) AS frozen_from, false AS replay,
-    CAST(NULL AS VARCHAR) AS parent_run_id, CAST(NULL AS BIGINT) AS parent_step, r.config, CASE
-    WHEN ((u.unit_id IS NULL)) THEN ('planned') ELSE 'finished' END AS status FROM (base.study_runs
-    AS r LEFT JOIN base.units AS u ON (((u.unit_id = r.run_id) AND (u.kind = 'metrics')))) QUALIFY
-    (row_number() OVER (PARTITION BY r.run_id ORDER BY r.study, r."position") = 1);
+CREATE VIEW runs AS SELECT r.run_id, r.study, r."name", r.arm, COALESCE((r.config ->>
+    '$.data.title'), (r.config ->> '$.data.name')) AS dataset, (r.config ->> '$.network.name') AS
+    network, (r.config ->> '$.network.norm_layer') AS norm_layer, (r.config ->>
+    '$.recipe.optimizer') AS optimizer, CAST((r.config ->> '$.label_noise') AS DOUBLE) AS
+    label_noise, COALESCE(CAST((r.config ->> '$.data.permute_pixels') AS BOOLEAN), false) AS
+    pixels_permuted, r.train_size, CAST((r.config ->> '$.seeds.init') AS BIGINT) AS seed_init,
+    CAST(COALESCE((r.config ->> '$.branch.order'), (r.config ->> '$.seeds.order')) AS BIGINT) AS
+    seed_order, CAST((r.config ->> '$.seeds.labels') AS BIGINT) AS seed_labels, CAST((r.config ->>
+    '$.freeze.depth') AS INTEGER) AS frozen_depth, CAST((r.config ->> '$.freeze.from_step') AS
+    BIGINT) AS frozen_from, ((r.config ->> '$.replay.depth') IS NOT NULL) AS replay,
+    r.parent_run_id, r.parent_step, r.config, CASE  WHEN ((u.unit_id IS NOT NULL)) THEN ('finished')
+    WHEN ((f.unit_id IS NOT NULL)) THEN ('failed') ELSE 'planned' END AS status, f.step AS
+    failed_step, f.reason AS failure FROM ((base.study_runs AS r LEFT JOIN base.units AS u ON
+    (((u.unit_id = r.run_id) AND (u.kind = 'metrics')))) LEFT JOIN base.standing_failures AS f ON
+    (((f.unit_id = r.run_id) AND (f.kind = 'metrics')))) QUALIFY (row_number() OVER (PARTITION BY
+    r.run_id ORDER BY r.study, r."position") = 1);
 
 CREATE VIEW splices AS SELECT run_id, shallow_run_id, control, replicate, eval_id, split,
     corruption, severity, cut, depth, shallow_step, deep_step, norm, dtype, batch_size, n, correct,
@@ -138,6 +158,9 @@ CREATE VIEW splices AS SELECT run_id, shallow_run_id, control, replicate, eval_i
 
 CREATE VIEW study_runs AS SELECT study, title, "position", arm, "name", run_id FROM base.study_runs;
 
-CREATE VIEW units AS SELECT unit_id, kind, run_id, "label", 'finished' AS status, row_count,
-    "seconds", finished_at, versions FROM base.units WHERE ((run_id IS NULL) OR (run_id = ANY(SELECT
-    * FROM base.wanted_runs)));
+CREATE VIEW units AS (SELECT unit_id, kind, run_id, "label", 'finished' AS status, row_count,
+    "seconds", finished_at, versions, CAST(NULL AS VARCHAR) AS reason FROM base.units WHERE ((run_id
+    IS NULL) OR (run_id = ANY(SELECT * FROM base.wanted_runs)))) UNION ALL (SELECT unit_id, kind,
+    run_id, "label", 'failed' AS status, CAST(NULL AS BIGINT), CAST(NULL AS DOUBLE), failed_at,
+    CAST(NULL AS VARCHAR), reason FROM base.standing_failures WHERE ((run_id IS NULL) OR (run_id =
+    ANY(SELECT * FROM base.wanted_runs))));

@@ -1,92 +1,94 @@
-"""Official corrupted test sets: CIFAR-10-C and CIFAR-100-C (Hendrycks & Dietterich, 1903.12261).
+"""Official corrupted test sets: CIFAR-10-C and CIFAR-100-C.
 
-A folder holds one ``<kind>.npy`` a corruption, uint8 (5 N, 32, 32, 3), severities 1 to 5 one
-after the other, and ``labels.npy`` (5 N,). Only the images of the severity are read.
+Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
+Perturbations" (arXiv 1903.12261). A folder holds one ``<kind>.npy`` a corruption, uint8
+(5 N, 32, 32, 3), severities 1 to 5 one after the other, and ``labels.npy`` (5 N,).
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from featdyn_engine.data.problems import named, reason
 from featdyn_engine.domain import EvalConfig, InputError, Task
 
 # The fifteen of the benchmark, then the four that its authors set aside for validation.
 KINDS = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-    "speckle_noise",
-    "gaussian_blur",
-    "spatter",
-    "saturate",
+    *("gaussian_noise", "shot_noise", "impulse_noise"),
+    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness"),
+    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+    *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
 )
 SEVERITIES = 5
 
 
-def _array(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: expected a file of the official corrupted set, found none; download the set "
-            "and name the folder that holds its .npy files"
-        ) from None
-    except (OSError, ValueError, EOFError) as problem:
-        reason = str(problem).splitlines()[0]
-        raise InputError(
-            f"{path}: expected a whole .npy file, got: {reason}; download it again"
-        ) from None
-
-
 def load(config: EvalConfig, task: Task) -> tuple[Tensor, Tensor]:
-    """Return the corrupted images, uint8 (N, C, H, H), and their labels, int64 (N,).
+    """Return the images of a kind and severity, uint8 (N, C, H, H), and their labels, int64 (N,).
 
-    Raises InputError for a kind, a severity or a folder that isn't there, and for images or
-    labels that don't belong to ``task``.
+    Raises InputError for a kind or severity that isn't there, files that are missing or damaged,
+    and images or labels that don't fit ``task``.
     """
-    kind, severity = config.corruption, config.severity
-    if kind not in KINDS:
-        raise InputError(f"corruption: expected one of {', '.join(KINDS)}, got {kind!r}")
-    if not severity:
-        raise InputError(f"severity: expected 1 to {SEVERITIES} for {kind}, got 0")
+    _check_asked(config)
     if config.corruption_folder is None:
         raise InputError(
-            f"corruption_folder: expected the folder of the official files for {kind}, got none"
+            "corruption: expected a corruption_folder with the official files "
+            f"({config.corruption}.npy and labels.npy), got none; set it"
         )
-    folder = Path(config.corruption_folder)
-    images, labels = _array(folder / f"{kind}.npy"), _array(folder / "labels.npy")
-    expected = (len(labels), task.pixels, task.pixels, task.channels)
-    if images.shape != expected or images.dtype != np.uint8 or labels.ndim != 1:
+    folder = named(config.corruption_folder)
+    image_file, label_file = folder / f"{config.corruption}.npy", folder / "labels.npy"
+    images, labels = _array(image_file), _array(label_file)
+    shape = (task.pixels, task.pixels, task.channels)
+    if images.dtype != np.uint8 or images.shape[1:] != shape:
         raise InputError(
-            f"{folder / kind}.npy: expected uint8 images {expected}, got {images.dtype} "
-            f"{images.shape}"
+            f"corruption: expected uint8 images of {shape} in {image_file}, as the data have, got "
+            f"{images.dtype} of {images.shape[1:]}"
         )
-    n, rest = divmod(len(labels), SEVERITIES)
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(
+            f"corruption: expected {len(images)} whole numbers in {label_file}, one for each "
+            f"image of {image_file.name}, got {labels.dtype} of {labels.shape}"
+        )
+    n, rest = divmod(len(images), SEVERITIES)
     if rest or not n:
         raise InputError(
-            f"{folder / 'labels.npy'}: expected a multiple of {SEVERITIES} labels, "
-            f"got {len(labels)}"
+            f"corruption: expected as many images of each of {SEVERITIES} severities in "
+            f"{image_file}, got {len(images)} in all"
         )
-    chosen = slice((severity - 1) * n, severity * n)
-    values = torch.from_numpy(labels[chosen].astype(np.int64))
-    if int(values.min()) < 0 or int(values.max()) >= task.classes:
+    rows = slice((config.severity - 1) * n, config.severity * n)
+    # The files are mapped into memory: only these rows are read.
+    values = torch.from_numpy(labels[rows].astype(np.int64))
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= task.classes:
         raise InputError(
-            f"{folder / 'labels.npy'}: expected labels from 0 to {task.classes - 1}, got "
-            f"{int(values.min())} to {int(values.max())}"
+            f"corruption: expected labels from 0 to {task.classes - 1} in {label_file}, as the "
+            f"data have, got {low if low < 0 else high}"
         )
-    pixels = torch.from_numpy(np.ascontiguousarray(images[chosen].transpose(0, 3, 1, 2)))
-    return pixels, values
+    return torch.from_numpy(images[rows].transpose(0, 3, 1, 2).copy()), values
+
+
+def _check_asked(config: EvalConfig) -> None:
+    kind, severity = config.corruption, config.severity
+    if kind == "none":
+        raise InputError(f"severity: expected 0 without a corruption, got {severity}; name one")
+    if kind not in KINDS:
+        raise InputError(f"corruption: expected none or one of {', '.join(KINDS)}, got {kind!r}")
+    if not 1 <= severity <= SEVERITIES:
+        raise InputError(f"severity: expected 1 to {SEVERITIES} for {kind}, got {severity}")
+    if config.split != "test":
+        raise InputError(f"corruption: expected split = 'test' for {kind}, got {config.split!r}")
+
+
+def _array(path: Path) -> NDArray[np.generic]:
+    try:
+        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"corruption: expected {path}, got no such file; get it") from None
+    except (OSError, ValueError, EOFError, SyntaxError) as problem:
+        raise InputError(
+            f"corruption: expected a whole .npy file at {path}, got {reason(problem)}; get it again"
+        ) from problem
+    return array

@@ -7,7 +7,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from featdyn_engine.domain import Task
+from featdyn_engine.domain import InputError, Task
+
+MOST_PIXELS = 96
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,21 @@ class Dataset:
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation (n - 1) of the training pixels in [0, 1], each (C, 1, 1).
 
-        Summed in whole numbers, hence the same to the last bit on every machine.
+        Summed in whole numbers, hence the same to the last bit on every machine. Raises
+        InputError for a channel of one level, which can't be scaled.
         """
         n = self.train_images[:, 0].numel()
-        mean, std = [], []
+        mean: list[float] = []
+        std: list[float] = []
         for channel in self.train_images.unbind(dim=1):
             counts = torch.bincount(channel.flatten(), minlength=256).tolist()
             total = sum(level * count for level, count in enumerate(counts))
             squares = sum(level * level * count for level, count in enumerate(counts))
+            if n * squares == total * total:
+                raise InputError(
+                    "data: expected training images that differ in every colour channel, got "
+                    f"the level {total // n} in all of channel {len(mean)}; leave it out"
+                )
             mean.append(total / n / self.peak)
             std.append(((squares - total * total / n) / (n - 1)) ** 0.5 / self.peak)
         return torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]

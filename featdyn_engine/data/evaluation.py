@@ -9,6 +9,7 @@ from torch import Tensor
 
 from featdyn_engine.data import corrupted, registry
 from featdyn_engine.data.labels import noisy_labels
+from featdyn_engine.data.problems import named
 from featdyn_engine.domain import EvalConfig, InputError
 from featdyn_engine.randomness import generator
 
@@ -26,14 +27,15 @@ class EvalSet:
 def identified(config: EvalConfig, home: Path) -> EvalConfig:
     """Return the configuration with the SHA-256 of corrupted images that are read from files.
 
-    Raises InputError as ``load`` does.
+    Their folder becomes absolute, for callers that start elsewhere. Raises InputError as ``load``
+    does.
     """
-    if config.corruption_folder is None:
+    images, labels = _split(config, home)
+    if config.corruption_folder is None or config.corruption == "none":
         return config
-    folder = str(Path(config.corruption_folder).expanduser().resolve())
-    config = replace(config, corruption_folder=folder)
-    images, labels = _raw(replace(config, corruption_sha256=None), home)
-    return replace(config, corruption_sha256=_digest(images, labels))
+    folder = str(named(config.corruption_folder).resolve())
+    sha256 = config.corruption_sha256 or _digest(images, labels)
+    return replace(config, corruption_folder=folder, corruption_sha256=sha256)
 
 
 def size(config: EvalConfig, home: Path) -> int:
@@ -49,9 +51,7 @@ def load(config: EvalConfig, home: Path) -> EvalSet:
     """
     images, labels = _chosen(config, home)
     dataset = registry.load(config.data, home)
-    return EvalSet(
-        dataset.normalise(images), labels, dataset.class_names, _digest(images, labels)
-    )
+    return EvalSet(dataset.normalise(images), labels, dataset.class_names, _digest(images, labels))
 
 
 def _digest(images: Tensor, labels: Tensor) -> str:
@@ -60,30 +60,33 @@ def _digest(images: Tensor, labels: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _raw(config: EvalConfig, home: Path) -> tuple[Tensor, Tensor]:
-    """All images of the split, uint8, and the data set's own labels for them."""
+def _split(config: EvalConfig, home: Path) -> tuple[Tensor, Tensor]:
+    """All images of the split, uint8 (N, C, H, H), and their true labels."""
     dataset = registry.load(config.data, home)
-    if config.corruption == "none" and config.severity == 0:
+    if config.corruption == "none" and not config.severity:
         if config.split == "train":
             return dataset.train_images, dataset.train_labels
         return dataset.test_images, dataset.test_labels
-    if config.split != "test":
-        raise InputError(
-            f"corruption: expected split = 'test' for corrupted images, got {config.split!r}"
-        )
     images, labels = corrupted.load(config, dataset.task)
-    if config.corruption_sha256 not in (None, _digest(images, labels)):
+    if config.data.permute_pixels:
+        images = registry.permuted(images)
+    if int(images.max()) > dataset.peak:
         raise InputError(
-            f"corruption_folder {config.corruption_folder}: expected the images of "
-            f"{config.corruption} {config.severity} that this study was planned with, got others; "
-            "put the old files back, or plan a new study with the new ones"
+            f"corruption: expected levels from 0 to {dataset.peak} in {config.corruption_folder}, "
+            f"as {config.data.name} has, got {int(images.max())}"
+        )
+    if config.corruption_sha256 is not None and _digest(images, labels) != config.corruption_sha256:
+        raise InputError(
+            f"corruption: expected the images of {config.corruption} {config.severity} that this "
+            f"study was planned with in {config.corruption_folder}, got others; put the old files "
+            "back, or plan a new study with the new ones"
         )
     return images, labels
 
 
 def _chosen(config: EvalConfig, home: Path) -> tuple[Tensor, Tensor]:
     """Raw images and labels of the set, in its order."""
-    images, labels = _raw(config, home)
+    images, labels = _split(config, home)
     if config.labels == "trained_on":
         classes = registry.load(config.data, home).task.classes
         labels = noisy_labels(labels, config.label_noise, classes, config.seed_labels)

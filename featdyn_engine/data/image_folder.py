@@ -1,74 +1,92 @@
-"""A folder of image files: one folder a class."""
+"""A folder of image files: ``train/<class>/*`` and ``test/<class>/*``.
+
+The test split may also be called ``val``, ``valid`` or ``validation``. Classes are numbered in
+the order of their folders' names. As in torchvision's ImageFolder, files may lie deeper inside a
+class, and only those count whose names end as images' do. Hidden files and folders don't.
+"""
 
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from featdyn_engine.data.dataset import Dataset
-from featdyn_engine.data.decoded import decode, kept
+from featdyn_engine.data.decoded import kept
+from featdyn_engine.data.pictures import Decoder, alike
+from featdyn_engine.data.problems import named
 from featdyn_engine.domain import DataConfig, InputError
 
-SPLITS = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+TEST_NAMES = ("test", "val", "valid", "validation")
+ENDINGS = (
+    *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png"),
+    *(".ppm", ".tif", ".tiff", ".webp"),
+)
+LAYOUT = "train/<class>/ and test/<class>/ with image files"
 
 
 def load(config: DataConfig, folder: Path) -> Dataset:
-    """Read ``train/<class>/*`` and ``test/<class>/*`` (or ``val``) of ``config.folder``.
+    """Read both splits of ``config.folder``; decoded images are kept in ``folder``.
 
-    Classes are numbered in the order of their names; other files than images, and hidden ones,
-    are passed over. What was decoded is kept in ``folder``. Raises InputError for folders that
-    are missing, classes of one split alone, and files that are no images of one size.
+    How images are decoded is said in ``pictures``. Raises InputError for a folder without this
+    layout, splits that don't have the same classes, images that can't be read or differ in size.
     """
     if config.folder is None:
-        raise InputError("data.folder: expected a folder with train/ and test/, got none; add it")
-    root = Path(config.folder)
-    train, test = _split(root, "train"), _split(root, "test")
-    if list(train) != list(test):
-        odd = sorted(set(train) ^ set(test))[0]
+        raise InputError(f"data images: expected a folder ({LAYOUT}), got none; set data.folder")
+    root = named(config.folder)
+    train_folder, test_folder = _split_folder(root, ("train",)), _split_folder(root, TEST_NAMES)
+    train, test = _files_by_class(train_folder), _files_by_class(test_folder)
+    if train.keys() != test.keys():
+        odd = sorted(train.keys() ^ test.keys())[0]
         raise InputError(
-            f"data images: expected the same classes in both splits of {root}, got {odd!r} in one"
+            f"data images: expected the same classes in {train_folder} and {test_folder}, got "
+            f"{odd!r} in one of them only"
         )
+    paths = [[path for each in split.values() for path in each] for split in (train, test)]
 
-    def make() -> Dataset:
-        # Both in one go: a grey test set beside a training set in colour is in colour.
-        files = [path for split in (train, test) for each in split.values() for path in each]
-        images = decode((str(path), path.read_bytes()) for path in files)
-        labels = torch.cat([_labels(train), _labels(test)])
-        boundary = sum(len(each) for each in train.values())
-        return Dataset(
-            class_names=tuple(train),
-            train_images=images[:boundary],
-            train_labels=labels[:boundary],
-            test_images=images[boundary:],
-            test_labels=labels[boundary:],
+    def decode() -> tuple[Dataset, bool]:
+        decoder = Decoder("images")
+        images = [decoder.decode(((str(path), path) for path in each), len(each)) for each in paths]
+        train_images, test_images = alike(*images)
+        labels = [
+            torch.tensor([k for k, each in enumerate(split.values()) for _ in each])
+            for split in (train, test)
+        ]
+        return Dataset(tuple(train), train_images, labels[0], test_images, labels[1]), True
+
+    return kept([path for each in paths for path in each], folder, decode)
+
+
+def _split_folder(root: Path, names: tuple[str, ...]) -> Path:
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    raise InputError(f"data images: expected {LAYOUT} in {root}, got no folder {names[0]} there")
+
+
+def _files_by_class(folder: Path) -> dict[str, list[Path]]:
+    """Image files of each class, both in the order of their names."""
+    try:
+        names = sorted(
+            path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != "."
         )
-
-    sources = [path for split in (train, test) for each in split.values() for path in each]
-    return kept(folder, sources, make)
-
-
-def _labels(split: dict[str, list[Path]]) -> Tensor:
-    counts = torch.tensor([len(files) for files in split.values()])
-    return torch.arange(len(split)).repeat_interleave(counts)
-
-
-def _split(root: Path, split: str) -> dict[str, list[Path]]:
-    """Image files of a split by class, both in the order of their names."""
-    for name in SPLITS[split]:
-        classes = sorted(path for path in root.glob(f"{name}/*") if path.is_dir())
-        found = {path.name: _images(path) for path in classes if not path.name.startswith(".")}
-        empty = next((label for label, files in found.items() if not files), None)
-        if empty is not None:
-            raise InputError(f"{root / name / empty}: expected images, found none")
-        if found:
-            return found
-    raise InputError(f"data images: expected {root / split}/<class>/ with images, found none")
+        found = {name: _image_files(folder / name) for name in names}
+    except OSError as problem:
+        raise InputError(f"data images: expected to read {folder}, got {problem}") from problem
+    if not found:
+        raise InputError(f"data images: expected one folder a class in {folder}, got none")
+    for name, paths in found.items():
+        if not paths:
+            raise InputError(
+                f"data images: expected image files ({' '.join(ENDINGS)}) in {folder / name}, "
+                "got none"
+            )
+    return found
 
 
-def _images(folder: Path) -> list[Path]:
+def _image_files(folder: Path) -> list[Path]:
     return sorted(
         path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        for path in folder.rglob("*")
+        if path.suffix.lower() in ENDINGS
+        and not any(part[0] == "." for part in path.relative_to(folder).parts)
+        and path.is_file()
     )

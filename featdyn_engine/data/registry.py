@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from featdyn_engine.data import digits, image_folder, parquet, torchvision_sets
-from featdyn_engine.data.dataset import Dataset
+from featdyn_engine.data.dataset import MOST_PIXELS, Dataset
 from featdyn_engine.domain import DataConfig, InputError
 from featdyn_engine.randomness import generator
 
@@ -21,11 +21,10 @@ DATASETS: dict[str, Source] = {
     "digits": digits.load,
     "parquet": parquet.load,
     "images": image_folder.load,
-    **dict.fromkeys(torchvision_sets.READERS, torchvision_sets.load),
+    **dict.fromkeys(torchvision_sets.SETS, torchvision_sets.load),
 }
 # Pinned with the package that they are a part of.
 EMBEDDED = ("digits",)
-MOST_PIXELS = 96
 
 
 # Two: a study mostly has one data set, and another one to evaluate on.
@@ -40,8 +39,7 @@ def load(config: DataConfig, home: Path) -> Dataset:
         raise InputError(
             f"data.name: expected one of {', '.join(sorted(DATASETS))}, got {config.name!r}"
         )
-    dataset = DATASETS[config.name](config, home / "data")
-    _check(config, dataset)
+    dataset = _whole(_without_options(config), home)
     if config.sha256 is not None and dataset.sha256 != config.sha256:
         raise InputError(
             f"data: expected the images and labels that this study was planned with (sha256 "
@@ -51,7 +49,11 @@ def load(config: DataConfig, home: Path) -> Dataset:
     if config.train_size is not None or config.balanced:
         dataset = dataset.with_training_set(_chosen(config, dataset))
     if config.permute_pixels:
-        dataset = _permuted(dataset)
+        dataset = replace(
+            dataset,
+            train_images=permuted(dataset.train_images),
+            test_images=permuted(dataset.test_images),
+        )
     return dataset
 
 
@@ -60,22 +62,61 @@ def identified(config: DataConfig, home: Path) -> DataConfig:
     if config.name in EMBEDDED or config.sha256 is not None:
         load(config, home)
         return config
-    whole = replace(config, train_size=None, balanced=False, permute_pixels=False)
-    return replace(config, sha256=load(whole, home).sha256)
+    return replace(config, sha256=load(_without_options(config), home).sha256)
+
+
+def permuted(images: Tensor) -> Tensor:
+    """Move the pixels of every image by one permutation, the same for all runs and channels.
+
+    images: (N, C, H, H). The permutation depends on H alone.
+    """
+    pixels = images.shape[-1]
+    order = torch.randperm(pixels**2, generator=generator("pixel permutation", pixels))
+    return images.flatten(2)[:, :, order].view_as(images)
+
+
+def _without_options(config: DataConfig) -> DataConfig:
+    """Reduce a configuration to what a source reads: equal for all subsets of one data set."""
+    return replace(
+        config, train_size=None, balanced=False, permute_pixels=False, sha256=None, title=None
+    )
+
+
+# Subsets of several sizes, and the hash of the whole set, come from one reading of its files.
+@lru_cache(maxsize=2)
+def _whole(config: DataConfig, home: Path) -> Dataset:
+    dataset = DATASETS[config.name](config, home / "data")
+    _check(config, dataset)
+    return dataset
 
 
 def _check(config: DataConfig, dataset: Dataset) -> None:
     """Hold what a source read to what networks can take."""
-    _, _, height, width = dataset.train_images.shape
-    if height != width or height > MOST_PIXELS:
+    channels, height, width = dataset.train_images.shape[1:]
+    if height != width or height > MOST_PIXELS or channels not in (1, 3):
         raise InputError(
-            f"data {config.name}: expected square images of at most {MOST_PIXELS} pixels, "
-            f"got {height} x {width}"
+            f"data {config.name}: expected square images of at most {MOST_PIXELS} pixels, grey or "
+            f"in three colours, got {height} x {width} in {channels}"
+        )
+    if dataset.test_images.shape[1:] != dataset.train_images.shape[1:]:
+        _, *others = dataset.test_images.shape
+        raise InputError(
+            f"data {config.name}: expected test images of the training images' shape "
+            f"{(channels, height, width)}, got {tuple(others)}"
         )
     classes = len(dataset.class_names)
-    for split, labels in (("train", dataset.train_labels), ("test", dataset.test_labels)):
-        if not len(labels):
+    splits = {
+        "train": (dataset.train_images, dataset.train_labels),
+        "test": (dataset.test_images, dataset.test_labels),
+    }
+    for split, (images, labels) in splits.items():
+        if not len(images):
             raise InputError(f"data {config.name}: expected images in its {split} split, got none")
+        if len(images) != len(labels):
+            raise InputError(
+                f"data {config.name}: expected a label for each of {len(images)} images in its "
+                f"{split} split, got {len(labels)}"
+            )
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:
             raise InputError(
@@ -85,7 +126,7 @@ def _check(config: DataConfig, dataset: Dataset) -> None:
 
 
 def _chosen(config: DataConfig, dataset: Dataset) -> Tensor:
-    """Indices of the training examples that are used, int64 (train_size,)."""
+    """Return the indices of the training examples in use, int64 (train_size,)."""
     labels, size = dataset.train_labels, config.train_size
     if size is None:
         raise InputError("data.balanced: expected a train_size beside it, got none; add it")
@@ -110,18 +151,3 @@ def _chosen(config: DataConfig, dataset: Dataset) -> Tensor:
     member = torch.zeros(len(labels), dtype=torch.bool)
     member[torch.cat(of_class)] = True
     return order[member[order]]
-
-
-def _permuted(dataset: Dataset) -> Dataset:
-    """Move the pixels of every image by one permutation, the same for all runs and channels."""
-    pixels = dataset.task.pixels
-    order = torch.randperm(pixels**2, generator=generator("pixel permutation", pixels))
-
-    def moved(images: Tensor) -> Tensor:
-        return images.flatten(2)[:, :, order].view_as(images)
-
-    return replace(
-        dataset,
-        train_images=moved(dataset.train_images),
-        test_images=moved(dataset.test_images),
-    )

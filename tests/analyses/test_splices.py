@@ -75,14 +75,14 @@ def matrix(table: pa.Table, column: str, size: int) -> list[list[float]]:
 
 
 def test_there_is_one_unit_a_cut_and_evaluation_set() -> None:
-    planned = units(Settings(evaluations=BOTH), RUN)
+    planned = units(Settings(evaluations=BOTH), RUN, HERE)
     assert len(planned) == 10 * 2
     places = {(unit.spec.cut.name, unit.spec.evaluation.split) for unit in planned}
     assert len(places) == 20
 
 
 def test_there_is_one_unit_a_norm_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    planned = units(Settings(cuts=("stem",), norm=("inherit", "other")), RUN)  # type: ignore[arg-type]
+    planned = units(Settings(cuts=("stem",), norm=("inherit", "other")), RUN, HERE)  # type: ignore[arg-type]
     assert [unit.spec.norm for unit in planned] == ["inherit", "other"]
     assert len({unit.unit_id for unit in planned}) == 2
 
@@ -92,7 +92,7 @@ def test_every_unit_has_its_own_id(tiny_units: Sequence[Unit]) -> None:
 
 
 def test_the_same_work_has_the_same_id() -> None:
-    one, other = (units(Settings(evaluations=BOTH), RUN) for _ in range(2))
+    one, other = (units(Settings(evaluations=BOTH), RUN, HERE) for _ in range(2))
     assert [unit.unit_id for unit in one] == [unit.unit_id for unit in other]
 
 
@@ -107,25 +107,25 @@ def test_the_same_work_has_the_same_id() -> None:
     ],
 )
 def test_other_work_has_another_id(settings: Settings, run: RunConfig) -> None:
-    known = {unit.unit_id for unit in units(Settings(), RUN)}
-    assert not known & {unit.unit_id for unit in units(settings, run)}
+    known = {unit.unit_id for unit in units(Settings(), RUN, HERE)}
+    assert not known & {unit.unit_id for unit in units(settings, run, HERE)}
 
 
 def test_a_unit_waits_for_its_run_and_its_evaluation_set() -> None:
-    for unit in units(Settings(evaluations=BOTH), RUN):
+    for unit in units(Settings(evaluations=BOTH), RUN, HERE):
         assert set(unit.needs) == {RUN.run_id, unit.spec.evaluation.eval_id}
         assert unit.run_id == RUN.run_id
         assert unit.kind == "splices"
 
 
 def test_shallow_cuts_cost_more_than_deep_ones() -> None:
-    costs = [unit.cost for unit in units(Settings(), RUN)]
+    costs = [unit.cost for unit in units(Settings(), RUN, HERE)]
     assert costs == sorted(costs, reverse=True)
     assert costs[-1] > 0
 
 
 def test_chosen_cuts_come_shallowest_first() -> None:
-    planned = units(Settings(cuts=("stage3.0", "stem")), RUN)
+    planned = units(Settings(cuts=("stage3.0", "stem")), RUN, HERE)
     assert [(unit.spec.cut.name, unit.spec.cut.depth) for unit in planned] == [
         ("stem", 1),
         ("stage3.0", 8),
@@ -135,7 +135,7 @@ def test_chosen_cuts_come_shallowest_first() -> None:
 def test_an_unknown_cut_is_refused_with_the_known_ones() -> None:
     pattern = r"cuts: expected names among stem, .*stage3\.2 .*resnet20.*got 'stage9\.0'"
     with pytest.raises(InputError, match=pattern):
-        units(Settings(cuts=("stem", "stage9.0")), RUN)
+        units(Settings(cuts=("stem", "stage9.0")), RUN, HERE)
 
 
 def test_the_training_set_is_scored_with_the_labels_trained_on_the_test_set_with_true_ones() -> (

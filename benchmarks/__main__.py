@@ -1,14 +1,15 @@
 """``make bench`` runs all, ``make bench NAME=splice_exact`` one."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
 
 from benchmarks import splice_exact, training_loop
-from benchmarks.harness import measure
+from benchmarks.harness import Benchmark, measure
 
 # Steps for about ten seconds a turn: pictures of very different sizes.
 LOADED = {"digits": 200, "mnist": 30, "cifar10": 20, "stl10": 3}
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
     "splice_exact": splice_exact.benchmark,
     "training_loop": training_loop.bare,
     **{

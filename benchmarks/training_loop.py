@@ -105,9 +105,11 @@ def bare(
 
 
 def _loader(dataset: Dataset, config: RunConfig, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    from featdyn_engine.vision import torchvision_transforms
+    from featdyn_engine.vision import torchvision_datasets
 
-    transforms = torchvision_transforms()
+    torchvision_datasets()
+    from torchvision.transforms import v2 as transforms
+
     mean, std = (each.flatten().tolist() for each in dataset.statistics)
     pixels = dataset.task.pixels
     transform = transforms.Compose(
@@ -121,7 +123,7 @@ def _loader(dataset: Dataset, config: RunConfig, workers: int) -> Iterator[tuple
 
     class Examples(TensorDataset):
         def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-            image, label = super().__getitem__(index)
+            image, label = super().__getitem__(index)  # type: ignore[no-untyped-call]
             return transform(image), label
 
     loader = DataLoader(

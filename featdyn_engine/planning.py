@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from featdyn_engine.analyses.registry import ANALYSES
 from featdyn_engine import checkpoints
+from featdyn_engine.analyses.registry import ANALYSES
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import Device, InputError, RunConfig, Unit
 from featdyn_engine.models import registry as model_registry

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import safetensors
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

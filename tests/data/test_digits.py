@@ -4,10 +4,11 @@ import torch
 from featdyn_engine.data import registry
 from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.domain import DataConfig, InputError
+from tests.cases import DIGITS, HERE
 
 
 def load(**options: int) -> Dataset:
-    return registry.load(DataConfig(name="digits", **options))
+    return registry.load(DataConfig(name="digits", **options), HERE)
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +28,13 @@ def test_the_split_has_1437_and_360_images(digits: Dataset) -> None:
 
 
 def test_images_are_numbers_from_zero_to_one_with_labels_zero_to_nine(digits: Dataset) -> None:
-    assert digits.train_images.dtype == torch.float32
+    assert digits.train_images.dtype == torch.uint8
     assert digits.train_labels.dtype == torch.int64
     assert digits.train_images.min() == 0
-    assert digits.train_images.max() == 1
+    assert digits.train_images.max() == digits.peak == 16
     assert digits.train_labels.unique().tolist() == list(range(10))
     assert digits.class_names == tuple("0123456789")
-    assert (digits.channels, digits.classes) == (1, 10)
+    assert digits.task == DIGITS
 
 
 def test_no_image_is_in_both_splits(digits: Dataset) -> None:

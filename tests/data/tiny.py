@@ -85,7 +85,18 @@ def write_cifar10(root: Path, per_batch: int = 4) -> dict[str, Any]:
             "filenames": [f"{i}.png" for i in range(per_batch)],
         }
         (folder / name).write_bytes(python2_pickle(content))
-    classes = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    classes = [
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ]
     meta = {"num_cases_per_batch": per_batch, "label_names": classes, "num_vis": 3072}
     (folder / "batches.meta").write_bytes(python2_pickle(meta))
     n = 5 * per_batch

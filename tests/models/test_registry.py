@@ -3,9 +3,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from featdyn_engine.domain import InputError, NetworkConfig
+from featdyn_engine.domain import InputError, NetworkConfig, Task
 from featdyn_engine.models.blocks import BlockNetwork
-from featdyn_engine.models.registry import MODELS, build, cuts
+from featdyn_engine.models.registry import MODELS, build, cuts, default_norm_layer
 from featdyn_engine.training import cpu_threads
 
 # Trainable numbers with 3 channels and 10 classes: another count is another network.
@@ -30,7 +30,11 @@ def images(channels: int = 3, pixels: int = 8) -> torch.Tensor:
 
 
 def made(name: str, channels: int = 3, classes: int = 10, seed: int = 0) -> BlockNetwork:
-    return build(NetworkConfig(name=name), channels, classes, seed).eval()
+    return build(
+        NetworkConfig(name=name, norm_layer=default_norm_layer(name)),
+        Task(channels, 32, classes),
+        seed,
+    ).eval()
 
 
 @torch.inference_mode()
@@ -54,7 +58,10 @@ def test_children_bear_the_names_of_their_blocks(name: str) -> None:
 
 
 def test_cuts_are_all_interior_ones_shallowest_first(name: str) -> None:
-    network, found = made(name), cuts(NetworkConfig(name=name))
+    network, found = (
+        made(name),
+        cuts(NetworkConfig(name=name, norm_layer=default_norm_layer(name)), Task(3, 32, 10)),
+    )
     assert [cut.depth for cut in found] == list(range(1, len(network)))
     assert [cut.name for cut in found] == network.block_names[:-1]
 
@@ -63,7 +70,7 @@ def test_cuts_are_all_interior_ones_shallowest_first(name: str) -> None:
 def test_a_cut_divides_the_network_behind_the_block_of_its_name(name: str) -> None:
     network, x = made(name), images()
     children = dict(network.named_children())
-    for cut in cuts(NetworkConfig(name=name)):
+    for cut in cuts(NetworkConfig(name=name, norm_layer=default_norm_layer(name)), Task(3, 32, 10)):
         shallow, deep = network[: cut.depth], network[cut.depth :]
         assert shallow[-1] is children[cut.name.replace(".", "_")]
         assert torch.equal(deep(shallow(x)), network(x))
@@ -104,7 +111,7 @@ def test_building_leaves_the_global_generator_alone(name: str) -> None:
     torch.manual_seed(11)
     before = torch.get_rng_state()
     made(name, seed=5)
-    cuts(NetworkConfig(name=name))
+    cuts(NetworkConfig(name=name, norm_layer=default_norm_layer(name)), Task(3, 32, 10))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -186,7 +193,7 @@ def test_an_unknown_network_is_refused_with_the_known_ones() -> None:
 
 def test_cuts_of_an_unknown_network_are_refused() -> None:
     with pytest.raises(InputError, match="got 'vgg'"):
-        cuts(NetworkConfig(name="vgg"))
+        cuts(NetworkConfig(name="vgg", norm_layer="batch"), Task(3, 32, 10))
 
 
 @torch.inference_mode()

@@ -40,7 +40,7 @@ class InputError(ValueError):
 
 
 class RunFailedError(RuntimeError):
-    """A training that can't go on: ``step`` counts the updates done, the message gives the cause."""
+    """A training that can't go on: ``step`` counts updates done, the message gives the cause."""
 
     def __init__(self, step: int, cause: str) -> None:
         super().__init__(cause)

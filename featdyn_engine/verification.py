@@ -15,6 +15,9 @@ from store import queries
 from store.connection import reading
 
 
+REBUILD = "; run `featdyn rebuild`"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How much was looked at, and one line for each thing that is wrong."""
@@ -80,8 +83,8 @@ def _of_rows(home: Path, parts: list[Path]) -> Iterator[str]:
         stored = set(queries.stored_units(connection).iter_rows())
         orphans = queries.orphan_rows(connection)
     for table, unit_id, rows in orphans.iter_rows():
-        yield f"{table}: expected rows of known units, got {rows} of {unit_id}; run `featdyn rebuild`"
+        yield f"{table}: expected rows of known units, got {rows} of {unit_id}{REBUILD}"
     for kind, unit_id in sorted(stored - files):
-        yield f"unit {kind} {unit_id}: expected its part in parts/, found none; run `featdyn rebuild`"
+        yield f"unit {kind} {unit_id}: expected its part in parts/, found none{REBUILD}"
     for kind, unit_id in sorted(files - stored):
-        yield f"part {kind}/{unit_id}: expected its rows in the store, found none; run `featdyn rebuild`"
+        yield f"part {kind}/{unit_id}: expected its rows in the store, found none{REBUILD}"

@@ -103,10 +103,11 @@ def read_through(home: Path) -> None:
 
 
 def ingested_units(home: Path) -> set[tuple[str, str]]:
-    """(kind, unit_id) of every unit and failure in the store; makes and migrates the store where needed."""
+    """(kind, unit_id) of every unit and failure; makes and migrates the store where needed."""
     with writing(home) as connection:
         known = connection.execute(
-            "SELECT kind, unit_id FROM base.units UNION SELECT 'failures', unit_id FROM base.failures"
+            "SELECT kind, unit_id FROM base.units "
+            "UNION SELECT 'failures', unit_id FROM base.failures"
         )
         return set(known.fetchall())
 

@@ -35,7 +35,7 @@ def deep_counterpart(network: nn.Sequential, depth: int) -> int:
 
 
 def frozen_blocks(network: nn.Sequential, freeze: Freeze) -> list[int]:
-    """Indices of the blocks that a freezing holds still."""
+    """Return the indices of the blocks that a freezing holds still."""
     if freeze.part == "shallow":
         return list(range(freeze.depth))
     return [deep_counterpart(network, freeze.depth)]

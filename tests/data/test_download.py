@@ -29,7 +29,7 @@ class Server(ThreadingHTTPServer):
         asked = self.asked = list[str]()
 
         class Handler(SimpleHTTPRequestHandler):
-            def log_message(self, *args: Any) -> None:
+            def log_message(self, *_: Any) -> None:
                 asked.append(self.path)
 
         super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))

@@ -29,9 +29,13 @@ def images(channels: int = 3, pixels: int = 8) -> torch.Tensor:
     return torch.randn(4, channels, pixels, pixels, generator=torch.Generator().manual_seed(0))
 
 
+def usual(name: str) -> NetworkConfig:
+    return NetworkConfig(name=name, norm_layer=default_norm_layer(name))
+
+
 def made(name: str, channels: int = 3, classes: int = 10, seed: int = 0) -> BlockNetwork:
     return build(
-        NetworkConfig(name=name, norm_layer=default_norm_layer(name)),
+        usual(name),
         Task(channels, 32, classes),
         seed,
     ).eval()
@@ -60,7 +64,7 @@ def test_children_bear_the_names_of_their_blocks(name: str) -> None:
 def test_cuts_are_all_interior_ones_shallowest_first(name: str) -> None:
     network, found = (
         made(name),
-        cuts(NetworkConfig(name=name, norm_layer=default_norm_layer(name)), Task(3, 32, 10)),
+        cuts(usual(name), Task(3, 32, 10)),
     )
     assert [cut.depth for cut in found] == list(range(1, len(network)))
     assert [cut.name for cut in found] == network.block_names[:-1]
@@ -70,7 +74,7 @@ def test_cuts_are_all_interior_ones_shallowest_first(name: str) -> None:
 def test_a_cut_divides_the_network_behind_the_block_of_its_name(name: str) -> None:
     network, x = made(name), images()
     children = dict(network.named_children())
-    for cut in cuts(NetworkConfig(name=name, norm_layer=default_norm_layer(name)), Task(3, 32, 10)):
+    for cut in cuts(usual(name), Task(3, 32, 10)):
         shallow, deep = network[: cut.depth], network[cut.depth :]
         assert shallow[-1] is children[cut.name.replace(".", "_")]
         assert torch.equal(deep(shallow(x)), network(x))
@@ -111,7 +115,7 @@ def test_building_leaves_the_global_generator_alone(name: str) -> None:
     torch.manual_seed(11)
     before = torch.get_rng_state()
     made(name, seed=5)
-    cuts(NetworkConfig(name=name, norm_layer=default_norm_layer(name)), Task(3, 32, 10))
+    cuts(usual(name), Task(3, 32, 10))
     assert torch.equal(torch.get_rng_state(), before)
 
 

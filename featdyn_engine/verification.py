@@ -14,7 +14,6 @@ from featdyn_engine.parts import METADATA_KEY, part_path
 from store import queries
 from store.connection import reading
 
-
 REBUILD = "; run `featdyn rebuild`"
 
 

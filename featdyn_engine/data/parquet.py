@@ -29,6 +29,8 @@ IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
 LAYOUT = "train-*.parquet and test-*.parquet"
 ROWS_AT_ONCE = 1000
+# Where no class names say how many there are, the largest label does: these would be identifiers.
+MOST_CLASSES = 100_000
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})")
 
 
@@ -50,7 +52,7 @@ def load(config: DataConfig, folder: Path) -> Dataset:
             source.decoder.decode(source.pictures(train), len(train_labels)),
             source.decoder.decode(source.pictures(test), len(test_labels)),
         )
-        classes = 1 + max(int(train_labels.max()), int(test_labels.max()))
+        classes = 1 + max(0, int(train_labels.max()), int(test_labels.max()))
         names = _class_names(train[0]) or tuple(str(k) for k in range(classes))
         dataset = Dataset(names, train_images, train_labels, test_images, test_labels)
         return dataset, not source.read_others
@@ -167,6 +169,11 @@ def _labels(paths: list[Path]) -> Tensor:
             labels += values.to_pylist()
     if not labels:
         raise InputError(f"data parquet: expected images in {paths[0]}, got none")
+    if max(labels) >= MOST_CLASSES:
+        raise InputError(
+            f"data parquet: expected labels below {MOST_CLASSES} in {paths[0].parent}, got "
+            f"{max(labels)}; number the classes from 0"
+        )
     return torch.tensor(labels, dtype=torch.int64)
 
 

@@ -18,7 +18,7 @@ from featdyn_engine.domain import InputError
 
 # What decoded pixels depend on besides the files: these rules (count up when they change), Pillow.
 VERSION = f"1, pillow {PIL.__version__}"
-GREY = ("1", "L", "LA", "La", "I")
+GREY = ("1", "L", "LA", "La")
 DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 Pixels = NDArray[np.uint8]

@@ -6,6 +6,7 @@ CIFAR-10 and CIFAR-100 (Krizhevsky 2009), MNIST (LeCun et al. 1998), Fashion-MNI
 
 import hashlib
 import socket
+import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +17,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
@@ -194,14 +194,14 @@ def _read(name: str, root: Path, download: bool = False) -> Dataset:
 
 def _arrays(split: Any) -> tuple[Tensor, Tensor]:
     """Images uint8 (N, C, H, W) and labels int64 (N,) of any of torchvision's classes."""
-    images = np.asarray(split.data)
+    # Lists, arrays or tensors, as each class has them: torch takes all three.
+    images = torch.as_tensor(split.data)
     if images.ndim == 3:
-        images = images[:, None]
+        images = images.unsqueeze(1)
     elif images.shape[1] != 3:
-        images = images.transpose(0, 3, 1, 2)
+        images = images.permute(0, 3, 1, 2)
     labels = split.targets if hasattr(split, "targets") else split.labels
-    values = torch.from_numpy(np.array(labels, dtype=np.int64).reshape(-1))
-    return torch.from_numpy(np.ascontiguousarray(images)), values
+    return images.contiguous(), torch.as_tensor(labels, dtype=torch.int64).reshape(-1)
 
 
 def _fault(name: str, root: Path) -> tuple[str, str, str] | None:
@@ -229,10 +229,12 @@ def _cut_short(path: Path) -> str | None:
     with path.open("rb") as file:
         header = file.read(4)
         dimensions = header[3] if len(header) == 4 else 0
-        sizes = np.frombuffer(file.read(4 * dimensions), dtype=">u4").tolist()
-    found, expected = path.stat().st_size, 4 + 4 * dimensions + prod(sizes)
-    if header[:3] == b"\0\0\x08" and len(sizes) == dimensions and found == expected:
-        return None
+        sizes = file.read(4 * dimensions)
+    found = path.stat().st_size
+    if header[:3] == b"\0\0\x08" and len(sizes) == 4 * dimensions:
+        pixels = prod(struct.unpack(f">{dimensions}I", sizes))
+        if found == 4 + len(sizes) + pixels:
+            return None
     return f"{found} bytes, which is not what its header says"
 
 

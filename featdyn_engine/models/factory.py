@@ -82,9 +82,9 @@ def _arguments(
     try:
         signature.bind(**arguments)
     except TypeError as problem:
-        raise InputError(
-            f"network.options: expected keyword arguments of {name} {signature}, got {problem}"
-        ) from None
+        text = f"network.options: expected keyword arguments of {name} {signature}, got {problem}"
+        # A default of many lines is possible, a module say.
+        raise InputError(" ".join(text.split())) from None
     return arguments
 
 

@@ -154,7 +154,7 @@ class FixupHead(PooledHead):
 
 def _initialise(network: BlockNetwork, plain: bool) -> None:
     # What a fan out makes of the stem's features, shrunk by 5 for 3 channels, BatchNorm undoes.
-    mode = "fan_in" if plain else "fan_out"
+    mode: Literal["fan_in", "fan_out"] = "fan_in" if plain else "fan_out"
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")

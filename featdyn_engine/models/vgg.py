@@ -18,12 +18,13 @@ CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
 WIDTHS = (64, 128, 256, 512, 512)
 
 
-def _layer(channels: int, width: int, norm_layer: str, pool: bool) -> nn.Sequential:
+def _layer(channels: int, width: int, norm_layer: str, pool: bool, pixels: int) -> nn.Sequential:
     """Convolution, normalisation, ReLU, perhaps pooling. (N, C, H, W) to (N, width, H, W)."""
     plain = norm_layer == "none"
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     # Normalisation brings a bias of its own.
-    parts["conv"] = nn.Conv2d(channels, width, 3, padding=1, bias=plain)
+    conv = parts["conv"] = nn.Conv2d(channels, width, 3, padding=1, bias=plain)
+    _initialise(conv, pixels)
     if not plain:
         parts["norm"] = norm2d(norm_layer, width)
     parts["act"] = nn.ReLU()
@@ -56,8 +57,7 @@ def build(depth: int, task: Task, norm_layer: str, options: object) -> BlockNetw
     for group, (count, width) in enumerate(zip(CONVOLUTIONS[depth], WIDTHS, strict=True), start=1):
         for index in range(1, count + 1):
             pool = index == count and pixels > 1
-            layer = blocks[f"conv{group}.{index}"] = _layer(before, width, norm_layer, pool)
-            _initialise(layer.conv, pixels)
+            blocks[f"conv{group}.{index}"] = _layer(before, width, norm_layer, pool, pixels)
             before = width
         pixels = max(pixels // 2, 1)
     blocks["head"] = PooledHead(before, task.classes)

@@ -16,6 +16,7 @@ from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import torch
 from filelock import FileLock
@@ -151,6 +152,8 @@ def _found_or_downloaded(name: str, root: Path) -> Dataset:
         with FileLock(root / f"{name}.lock"):
             return _downloaded(name, root, address)
     except Exception as problem:  # of the network, the disk, an archive
+        if isinstance(problem, HTTPError):
+            problem.close()  # an answer is a connection too, open as long as anyone knows it
         raise InputError(
             f"data {name}: expected {expected}, or a download from {address}, got "
             f"{reason(problem)}; put the files into a folder, as torchvision does, and name it in "

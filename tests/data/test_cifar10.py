@@ -9,7 +9,7 @@ from featdyn_engine.data import registry
 from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.domain import DataConfig, Task
 from tests.data.conftest import forget
-from tests.data.tiny import refused, trust_cifar, write_cifar10
+from tests.data.tiny import pixels, python2_pickle, refused, trust_cifar, write_cifar10
 
 BATCH = Path("cifar-10-batches-py") / "data_batch_2"
 
@@ -108,3 +108,21 @@ def test_the_hash_of_the_study_is_held_against_the_files(
     assert config.sha256 == load(tmp_path).sha256
     forget()
     assert registry.load(config, tmp_path).sha256 == config.sha256
+
+
+@pytest.mark.parametrize(
+    ("labels", "pattern"),
+    [
+        ([0, 1, 2, 10], "expected labels from 0 to 9 in its train split, got 10"),
+        ([0, 1, 2], "expected a label for each of 20 images in its train split, got 19"),
+    ],
+)
+def test_labels_that_are_not_those_of_the_images_are_refused(
+    labels: list[int], pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cifar10(tmp_path)
+    content = {"labels": labels, "data": pixels(4, 3072)}
+    (tmp_path / BATCH).write_bytes(python2_pickle(content))
+    trust_cifar(monkeypatch, "CIFAR10", tmp_path)
+    with refused(f"data cifar10: {pattern}"):
+        load(tmp_path)

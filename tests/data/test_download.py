@@ -8,6 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 from filelock import FileLock
@@ -178,3 +179,18 @@ def test_both_files_of_svhn_are_downloaded(
     dataset = registry.load(DataConfig(name="svhn"), tmp_path)
     assert (dataset.train_images.numpy() == written["train"][0]).all()
     assert dataset.test_labels.tolist() == written["test"][1]
+
+
+@pytest.mark.parametrize("name", ["mnist", "svhn", "stl10"])
+def test_no_connection_is_one_line_for_other_sets_too(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise URLError(ConnectionRefusedError(111, "Connection refused"))
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with refused(
+        f"data {name}: expected {tmp_path}.*, or a download from http.*, got .*refused.*; put the "
+        "files into a folder, as torchvision does, and name it in data.folder"
+    ):
+        registry.load(DataConfig(name=name), tmp_path)

@@ -2,6 +2,7 @@ import struct
 from pathlib import Path
 
 import pytest
+import torch
 
 from featdyn_engine.data import registry
 from featdyn_engine.data.dataset import Dataset
@@ -71,3 +72,15 @@ def test_images_that_are_not_square_are_refused(tmp_path: Path) -> None:
     (tmp_path / IMAGES).write_bytes(idx(pixels(12, 28, 27)))
     with refused("data mnist: expected square images of at most 96 pixels.*got 28 x 27"):
         load(tmp_path)
+
+
+def test_the_real_files_have_the_known_counts_and_statistics(shared: Path, tmp_path: Path) -> None:
+    if not (shared / "MNIST").is_dir():
+        pytest.skip("no MNIST among the real data")
+    dataset = registry.load(DataConfig(name="mnist", folder=str(shared)), tmp_path)
+    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert torch.bincount(dataset.train_labels).tolist() == counts
+    assert torch.bincount(dataset.test_labels).tolist()[:4] == [980, 1135, 1032, 1010]
+    mean, std = (float(each) for each in dataset.statistics)
+    assert mean == pytest.approx(0.1307, abs=5e-5)
+    assert std == pytest.approx(0.3081, abs=5e-5)

@@ -4,7 +4,8 @@ import pytest
 
 from featdyn_engine.data import registry
 from featdyn_engine.domain import DataConfig, Task
-from tests.data.tiny import refused, write_stl10
+from featdyn_engine.vision import torchvision_datasets
+from tests.data.tiny import md5, refused, write_stl10
 
 
 def test_pixels_and_labels_are_those_of_the_binary_files(
@@ -37,4 +38,22 @@ def test_a_file_that_was_cut_short_is_named(
     path = tmp_path / "stl10_binary" / "test_X.bin"
     path.write_bytes(path.read_bytes()[:-1])
     with refused(f"data stl10: expected {path} with the MD5 sum .*; put the files of http"):
+        registry.load(DataConfig(name="stl10", folder=str(tmp_path)), tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_stl10(tmp_path, monkeypatch)
+    path = tmp_path / "stl10_binary" / "train_y.bin"
+    path.unlink()
+    with refused(f"data stl10: expected {path}, got no such file; put the files of http"):
+        registry.load(DataConfig(name="stl10", folder=str(tmp_path)), tmp_path)
+
+
+def test_labels_out_of_range_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_stl10(tmp_path, monkeypatch)
+    path = tmp_path / "stl10_binary" / "test_y.bin"
+    path.write_bytes(bytes([1, 11, 3]))
+    kind = torchvision_datasets().STL10
+    monkeypatch.setattr(kind, "test_list", [kind.test_list[0], ["test_y.bin", md5(path)]])
+    with refused("data stl10: expected labels from 0 to 9 in its test split, got 10"):
         registry.load(DataConfig(name="stl10", folder=str(tmp_path)), tmp_path)

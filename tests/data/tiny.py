@@ -195,7 +195,7 @@ def png(levels: NDArray[Any], mode: str | None = None) -> bytes:
 def write_parquet(
     path: Path,
     images: list[Any],
-    labels: list[Any],
+    labels: list[Any] | NDArray[Any],
     *,
     columns: tuple[str, str] = ("img", "label"),
     names: list[str] | None = None,

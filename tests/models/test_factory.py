@@ -235,7 +235,10 @@ BAD = {
         "[('forward', body()), ('head', nn.Linear(5, 3))]",
         "to name its blocks in words free of nn.Module's own, got 'forward'",
     ),
-    "a blank name": ("[(' ', body()), ('head', nn.Linear(5, 3))]", "to name its blocks in words free .*, got ' '"),
+    "a blank name": (
+        "[(' ', body()), ('head', nn.Linear(5, 3))]",
+        "to name its blocks in words free .*, got ' '",
+    ),
     "one name twice": (
         "[('a', body()), ('a', nn.Linear(5, 3))]",
         "to give each block a name of its own, got 'a' and 'a'$",

@@ -46,7 +46,7 @@ def test_the_variance_of_features_is_kept_without_normalisation() -> None:
         before = block.conv(x)
         moments.append(float(before.pow(2).mean()))
         x = block(x)
-    # Max pooling adds to it, hence bounds rather than a value: by the plain fan in it falls to 1e-8.
+    # Max pooling adds to it, hence bounds; with the plain fan in it falls to 1e-8.
     assert all(0.5 < moment < 100 for moment in moments)
 
 

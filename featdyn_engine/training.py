@@ -130,7 +130,8 @@ class Training:
             config,
             self.network,
             torch.compile(self.network) if config.compile else self.network,
-            self._stored,
+            self._of_parent,
+            lambda step: self._stored(config, step),
             lambda: [step for step in config.stored_steps if step <= self.log.step],
         )
         self.log = Log()
@@ -147,9 +148,21 @@ class Training:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
 
-    def _stored(self, step: int) -> nn.Sequential:
-        """Return the stored network of a step: the parent's, or this run's own."""
-        source = self.config.parent or self.config
+    def _of_parent(self, step: int) -> nn.Sequential:
+        parent = self.config.parent
+        if parent is None:
+            raise ValueError(f"run {self.config.run_id} has no parent")
+        try:
+            return self._stored(parent, step)
+        except FileNotFoundError:
+            raise RunFailedError(
+                self.log.step,
+                f"expected the checkpoint of step {step} of its parent {parent.run_id}, found "
+                "none: it may have ended before (stop_at); name a step that it stored",
+            ) from None
+
+    def _stored(self, source: RunConfig, step: int) -> nn.Sequential:
+        """Return the network of a checkpoint, ready to look at."""
         network = model_registry.build(self.config.network, self.dataset.task)
         folder = checkpoints.run_folder(self.home, source.run_id)
         network.load_state_dict(checkpoints.load(folder, step))
@@ -292,18 +305,16 @@ class Training:
         branch, log = self.config.branch, self.log
         if branch and log.step == branch.step and not log.branched:
             log.branched = True
-            self.network.load_state_dict(self._stored(branch.step).state_dict())
+            self.network.load_state_dict(self._of_parent(branch.step).state_dict())
             self.checkpoint()
 
     def average_checkpoints(self) -> None:
         """Store the mean of the late checkpoints, its BatchNorm estimated on training images."""
         if self.config.swa_from is None:
             return
-        late = [
-            each.step
-            for each in checkpoints.listing(self.folder)
-            if each.step >= self.config.swa_from * self.recipe.steps
-        ]
+        # Of the steps done, as a run may have ended early; 0.7 * 10 is a little more than 7.
+        first = self.config.swa_from * self.log.step - 1e-6
+        late = [each.step for each in checkpoints.listing(self.folder) if each.step >= first]
         self.network.load_state_dict(average(checkpoints.load(self.folder, step) for step in late))
         images = self.train[0]
         chosen = torch.randperm(len(images), generator=generator("recalibration"))

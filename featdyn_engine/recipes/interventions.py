@@ -44,8 +44,9 @@ def frozen_blocks(network: nn.Sequential, freeze: Freeze) -> list[int]:
 class Interventions:
     """Freezing and replay as one forward pass; without either it is the network's own.
 
-    ``stored(step)`` returns the network of a stored checkpoint, ``steps_so_far()`` the steps of
-    this run that are stored already, and ``forward`` is the network, or its compiled form.
+    ``of_parent(step)`` and ``own(step)`` return the network of a stored checkpoint,
+    ``steps_so_far()`` the steps of this run that are stored already, and ``forward`` is the
+    network, or its compiled form.
     """
 
     def __init__(
@@ -53,21 +54,24 @@ class Interventions:
         config: RunConfig,
         network: nn.Sequential,
         forward: Callable[[Tensor], Tensor],
-        stored: Callable[[int], nn.Sequential],
+        of_parent: Callable[[int], nn.Sequential],
+        own: Callable[[int], nn.Sequential],
         steps_so_far: Callable[[], Sequence[int]],
     ) -> None:
         self.config = config
         self.network = network
         self.forward = forward
         self.steps_so_far = steps_so_far
-        self.stored = lru_cache(KEPT_NETWORKS)(stored)
+        self.of_parent = of_parent
+        replayed_from = of_parent if config.replay and config.replay.steps else own
+        self.replayed = lru_cache(KEPT_NETWORKS)(replayed_from)
         self.frozen = frozen_blocks(network, config.freeze) if config.freeze else []
 
     def take_weights(self) -> None:
         """Before the first update: put the parent's stored shallow part in its place."""
         freeze = self.config.freeze
         if freeze is not None and freeze.weights_of is not None:
-            source = self.stored(freeze.weights_of)[: freeze.depth].state_dict()
+            source = self.of_parent(freeze.weights_of)[: freeze.depth].state_dict()
             self.network[: freeze.depth].load_state_dict(source)
 
     def set_mode(self, step: int) -> None:
@@ -97,7 +101,7 @@ class Interventions:
         # Mini-batches come in random order: the first ones are as good as any.
         count = round(replay.share * len(images))
         with torch.no_grad():
-            features = self.stored(drawn)[: replay.depth](images[:count])
+            features = self.replayed(drawn)[: replay.depth](images[:count])
         if count < len(images):
             fresh = self.network[: replay.depth](images[count:])
             features = torch.cat([features, fresh])

@@ -10,12 +10,15 @@ from torch.optim import SGD, Adam, AdamW, Muon, Optimizer
 from featdyn_engine.domain import InputError, Recipe
 
 
-def _matrix(weight: Tensor) -> Tensor:
-    """View a kernel (out, in, h, w) as the matrix (out, in * h * w), in its order in memory."""
+def _matrix(tensor: Tensor, weight: Tensor) -> Tensor:
+    """View a weight, or its gradient, as a matrix with the columns in the weight's memory order.
+
+    A kernel (out, in, h, w) becomes (out, in * h * w).
+    """
     if weight.ndim == 4 and not weight.is_contiguous():
         # channels_last: columns come in another order, to which orthogonalising is indifferent.
-        return weight.permute(0, 2, 3, 1).flatten(1)
-    return weight.flatten(1)
+        return tensor.permute(0, 2, 3, 1).flatten(1)
+    return tensor.flatten(1)
 
 
 class KernelMuon(Muon):
@@ -26,14 +29,14 @@ class KernelMuon(Muon):
 
     def __init__(self, weights: Sequence[nn.Parameter], **options: Any) -> None:
         self.weights = list(weights)
-        self.views = [nn.Parameter(_matrix(weight.detach())) for weight in self.weights]
+        self.views = [nn.Parameter(_matrix(weight.detach(), weight)) for weight in self.weights]
         super().__init__(self.views, **options)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """Do one update from the gradients of the weights."""
         for weight, view in zip(self.weights, self.views, strict=True):
-            view.grad = None if weight.grad is None else _matrix(weight.grad)
+            view.grad = None if weight.grad is None else _matrix(weight.grad, weight)
         return super().step(closure)  # type: ignore[no-untyped-call]
 
 

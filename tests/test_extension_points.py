@@ -1,5 +1,6 @@
 """An entry of a registry without its table or its tests is unfinished."""
 
+import re
 from dataclasses import is_dataclass
 from pathlib import Path
 
@@ -40,3 +41,10 @@ def test_every_data_set_has_its_tests(name: str) -> None:
 
 def test_every_network_is_in_the_tests_of_the_registry() -> None:
     assert set(NAMES) == set(MODELS)
+
+
+@pytest.mark.parametrize("registry", [DATASETS, MODELS], ids=["data sets", "networks"])
+def test_the_recipes_name_what_is_registered(registry: dict[str, object]) -> None:
+    text = (TESTS.parent / "docs" / "recipes.md").read_text()
+    listed = [re.findall(r"`(\w+)`", line) for line in re.findall(r"Registered: ([^.]*)\.", text)]
+    assert list(registry) in listed

@@ -98,9 +98,24 @@ def test_what_a_failed_import_left_is_forgotten(
         monkeypatch.setitem(sys.modules, name, each)
 
 
-def test_torchvision_is_imported_beside_this_torch_also_inside_another_device() -> None:
-    # In a process of its own: an import is done once. torchvision makes tensors while it is
-    # imported; on the meta device these would be empty for good.
+def test_torchvision_is_imported_on_the_cpu_whatever_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A tensor made by an import on the meta device would be empty for good.
+    found: list[str] = []
+
+    def import_module(name: str) -> ModuleType:
+        found.append(torch.empty(0).device.type)
+        return MODULE
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    with torch.device("meta"):
+        torchvision_datasets()
+    assert found == ["cpu"]
+
+
+def test_torchvision_is_imported_beside_this_torch() -> None:
+    # In a process of its own: an import is done once.
     code = (
         "import torch\n"
         "from featdyn_engine.vision import torchvision_datasets, torchvision_models\n"

@@ -85,11 +85,12 @@ def test_other_places_of_the_splits_are_known(train: str, test: str, folder: Pat
 
 def test_shards_come_in_their_order(folder: Path) -> None:
     (folder / TRAIN).unlink()
-    for k in (2, 0, 1):
-        write_parquet(folder / f"train-0000{k}-of-00003.parquet", [CELLS[k]], [k % 2])
+    # Written in no order that a file system might give back.
+    for k in (4, 0, 6, 2, 7, 1, 5, 3):
+        write_parquet(folder / f"train-0000{k}-of-00008.parquet", [CELLS[k % 5]], [k])
     dataset = load(folder)
-    assert shown(dataset) == [image.tobytes() for image in IMAGES]
-    assert dataset.train_labels.tolist() == [0, 1, 0]
+    assert shown(dataset)[:8] == [IMAGES[k % 5].tobytes() for k in range(8)]
+    assert dataset.train_labels.tolist() == list(range(8))
 
 
 def test_more_rows_than_are_read_at_once_keep_their_order(folder: Path) -> None:

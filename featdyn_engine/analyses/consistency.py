@@ -1,0 +1,224 @@
+"""Temporal consistency: scores of a run's cubes, their excess over controls, memory horizons.
+
+No network runs here: the unit reads the predictions that ``splices`` units have stored.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+from torch import Tensor
+
+from featdyn_engine.analyses.predicted import Cube, by_cut, read, refuse_gaps
+from featdyn_engine.analyses.scored import Bootstrap, Control, Recorded, score_rows
+from featdyn_engine.data import evaluation
+from featdyn_engine.domain import (
+    STRICT,
+    Count,
+    Cut,
+    EvalConfig,
+    InputError,
+    Norm,
+    RunConfig,
+    Seed,
+    Unit,
+    identity,
+)
+from featdyn_engine.science.consistency import memory_horizon
+
+_OF = [
+    ("run_id", pa.string()),
+    ("eval_id", pa.string()),
+    ("split", pa.string()),
+    ("cut", pa.string()),
+    ("depth", pa.int32()),
+    ("norm", pa.string()),
+]
+TABLE = pa.schema(
+    [
+        *_OF,
+        ("dtype", pa.string()),
+        ("control", pa.string()),
+        ("replicate", pa.int32()),
+        ("measure", pa.string()),
+        ("weighting", pa.string()),
+        ("pairs", pa.string()),
+        ("score", pa.float64()),
+        ("score_low", pa.float64()),
+        ("score_high", pa.float64()),
+        ("excess", pa.float64()),
+        ("excess_low", pa.float64()),
+        ("excess_high", pa.float64()),
+        ("n", pa.int64()),
+        ("checkpoints", pa.int32()),
+        ("resamples", pa.int32()),
+    ]
+)
+HORIZONS = pa.schema(
+    [
+        *_OF,
+        ("deep_step", pa.int64()),
+        ("eps", pa.float64()),
+        ("horizon", pa.int64()),
+        ("censored", pa.bool_()),
+        ("n", pa.int64()),
+    ]
+)
+EPS = (0.01, 0.05)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a study asks for: bootstrap resamples of the examples, and their seed."""
+
+    __pydantic_config__: ClassVar = STRICT
+    resamples: Count = 1000
+    seed: Seed = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One unit of work: every cut of a run on one evaluation set in one norm mode.
+
+    ``main`` are the ``splices`` units of the run itself. Their parts of ``predictions`` are read.
+    """
+
+    run: RunConfig
+    evaluation: EvalConfig
+    norm: Norm
+    dtype: str
+    main: tuple[str, ...]
+    controls: tuple[Control, ...] = ()
+    resamples: int = 1000
+    seed: int = 0
+
+
+def units_over(
+    settings: Settings,
+    splices: Sequence[Unit],
+    controls: Sequence[tuple[str, int, int | None, Unit]],
+) -> list[Unit]:
+    """Plan one unit a run, evaluation set, norm mode and dtype over planned ``splices`` units.
+
+    splices: of the runs themselves; controls: name, replicate, a twin's branch step or None, and
+    unit, whose ``spec.run`` is the run under study. Every spec has run, evaluation, norm, dtype.
+    """
+    main: dict[tuple[str, str, str, str], list[Unit]] = {}
+    for unit in splices:
+        main.setdefault(_place(unit.spec), []).append(unit)
+    planned = []
+    for place, group in main.items():
+        of_control: dict[tuple[str, int, int | None], list[str]] = {}
+        for name, replicate, branch_step, unit in controls:
+            if _place(unit.spec) == place:
+                of_control.setdefault((name, replicate, branch_step), []).append(unit.unit_id)
+        first = group[0].spec
+        spec = Spec(
+            run=first.run,
+            evaluation=first.evaluation,
+            norm=first.norm,
+            dtype=first.dtype,
+            main=tuple(unit.unit_id for unit in group),
+            controls=tuple(Control(*key, tuple(ids)) for key, ids in of_control.items()),
+            resamples=settings.resamples,
+            seed=settings.seed,
+        )
+        needs = [*spec.main, *(each for control in spec.controls for each in control.unit_ids)]
+        planned.append(
+            Unit(
+                kind="consistency",
+                unit_id=identity(("consistency", spec)),
+                label=f"consistency {spec.evaluation.split} {spec.norm}",
+                spec=spec,
+                run_id=spec.run.run_id,
+                needs=(spec.run.run_id, spec.evaluation.eval_id, *needs),
+            )
+        )
+    return planned
+
+
+def units(settings: Settings, run: RunConfig, planned: Sequence[Unit]) -> list[Unit]:
+    """Plan the scores of a run from the ``splices`` and ``controls`` units planned on it.
+
+    Cubes that keep no predictions, or were refined only to a half-width, can't be scored.
+    Raises InputError where none is left.
+    """
+    own = [
+        unit
+        for unit in planned
+        if unit.kind == "splices" and unit.spec.predictions and not unit.spec.half_width
+    ]
+    if not own:
+        raise InputError(
+            "consistency: expected an analysis of kind 'splices' beside it that keeps predictions "
+            "and evaluates every example (no half_width), got none; add it"
+        )
+    controls = [
+        (unit.spec.control, unit.spec.replicate, unit.spec.branch_step, unit)
+        for unit in planned
+        if unit.kind == "controls"
+    ]
+    return units_over(settings, own, controls)
+
+
+def _place(spec: Any) -> tuple[str, str, str, str]:
+    return spec.run.run_id, spec.evaluation.eval_id, spec.norm, spec.dtype
+
+
+def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[str, pa.Table]:
+    """Score every cut: rows of TABLE as ``consistency``, of HORIZONS as ``horizons``.
+
+    Raises InputError for parts that are missing, or lack cells that the scores need.
+    """
+    examples = evaluation.load(spec.evaluation, home)
+    targets = examples.labels
+    n = len(targets)
+    setting = Bootstrap(
+        spec.run.recipe, targets, len(examples.class_names), spec.resamples, spec.seed
+    )
+    main = by_cut(spec.main, home)
+    controls = [(control, by_cut(control.unit_ids, home)) for control in spec.controls]
+    scores: list[dict[str, Any]] = []
+    horizons: list[dict[str, Any]] = []
+    for done, (cut, parts) in enumerate(main.items()):
+        cube = read(parts, cut, n)
+        shared = _shared(spec, cut, n)
+        horizons += [shared | row for row in _horizons(cube, targets)]
+        scores += [shared | row for row in score_rows(setting, cube)]
+        for control, others in controls:
+            if cut in others:
+                nulled = Recorded(control, read(others[cut], cut, n))
+                scores += [shared | row for row in score_rows(setting, cube, nulled)]
+        progress((done + 1) / len(main))
+    return {
+        "consistency": pa.Table.from_pylist(scores, TABLE),
+        "horizons": pa.Table.from_pylist(horizons, HORIZONS),
+    }
+
+
+def _shared(spec: Spec, cut: Cut, n: int) -> dict[str, Any]:
+    return {
+        "run_id": spec.run.run_id,
+        "eval_id": spec.evaluation.eval_id,
+        "split": spec.evaluation.split,
+        "cut": cut.name,
+        "depth": cut.depth,
+        "norm": spec.norm,
+        "dtype": spec.dtype,
+        "n": n,
+        "resamples": spec.resamples,
+    }
+
+
+def _horizons(cube: Cube, targets: Tensor) -> Iterator[dict[str, Any]]:
+    steps = cube.grid()
+    predicted, present = cube.on(steps)
+    refuse_gaps("the run", present, present.new_ones(present.shape).triu())
+    correct = predicted == targets
+    for eps in EPS:
+        found = memory_horizon(correct, steps, eps)
+        lags = zip(steps, found.horizon.tolist(), found.censored.tolist(), strict=True)
+        for step, lag, censored in lags:
+            yield {"deep_step": step, "eps": eps, "horizon": lag, "censored": censored}

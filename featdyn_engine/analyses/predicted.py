@@ -1,0 +1,109 @@
+"""Cubes of predicted classes, read back from the parts of ``predictions``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from featdyn_engine.domain import Cut, InputError
+from featdyn_engine.parts import part_path
+
+
+@dataclass(frozen=True)
+class Cube:
+    """Classes predicted at one cut, uint8 (S, T, N), and where there is a cell, bool (S, T).
+
+    The S shallow and T deep steps rise.
+    """
+
+    shallow_steps: list[int]
+    deep_steps: list[int]
+    predicted: Tensor
+    present: Tensor
+
+    def grid(self) -> list[int]:
+        """Return the steps between which there are forward pairs, rising.
+
+        A control that differs from the run only off the diagonal has no cells on it: its last
+        step is then deep alone, and its first one shallow alone.
+        """
+        both = set(self.shallow_steps) & set(self.deep_steps)
+        return sorted(both | {self.shallow_steps[0], self.deep_steps[-1]})
+
+    def on(self, steps: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Predictions, uint8 (G, G, N), and presence, bool (G, G), on G steps; 0 for no cell."""
+        size = len(steps)
+        predicted = self.predicted.new_zeros(size, size, self.predicted.shape[2])
+        present = torch.zeros(size, size, dtype=torch.bool)
+        shallow = {step: i for i, step in enumerate(self.shallow_steps)}
+        deep = {step: i for i, step in enumerate(self.deep_steps)}
+        for s, shallow_step in enumerate(steps):
+            for t, deep_step in enumerate(steps):
+                if shallow_step in shallow and deep_step in deep:
+                    cell = shallow[shallow_step], deep[deep_step]
+                    predicted[s, t] = self.predicted[cell]
+                    present[s, t] = self.present[cell]
+        return predicted, present
+
+
+def refuse_gaps(whose: str, present: Tensor, needed: Tensor) -> None:
+    """Raise InputError for a cube without a cell that is needed: both bool (G, G)."""
+    lacking = int((needed & ~present).sum())
+    if lacking:
+        raise InputError(
+            f"predictions of {whose}: expected every forward pair of its steps, got {lacking} of "
+            f"{int(needed.sum())} left out; delete its parts and run the study again"
+        )
+
+
+def by_cut(unit_ids: Sequence[str], home: Path) -> dict[Cut, list[Path]]:
+    """Find the parts of ``predictions`` that hold each cut, the shallowest first.
+
+    Raises InputError for a unit without its part.
+    """
+    found: dict[Cut, list[Path]] = {}
+    for unit_id in unit_ids:
+        path = part_path(home, "predictions", unit_id)
+        if not path.exists():
+            raise InputError(
+                f"{path}: expected the predictions of a splices unit, got no such file; run the "
+                "study again"
+            )
+        names = pq.read_table(path, columns=["cut", "depth"]).group_by(["cut", "depth"])
+        for row in names.aggregate([]).to_pylist():
+            found.setdefault(Cut(row["cut"], row["depth"]), []).append(path)
+    return dict(sorted(found.items(), key=lambda item: item[0].depth))
+
+
+def read(paths: Sequence[Path], cut: Cut, n: int) -> Cube:
+    """Read the cube of a cut from its parts; each cell holds the classes of ``n`` examples.
+
+    Raises InputError for cells of another number of examples.
+    """
+    columns = ["shallow_step", "deep_step", "predicted"]
+    here = [("cut", "=", cut.name)]
+    table = pa.concat_tables([pq.read_table(path, columns, filters=here) for path in paths])
+    lengths = set(pc.list_value_length(table["predicted"]).unique().to_pylist())
+    if lengths != {n}:
+        raise InputError(
+            f"predictions at {cut.name}: expected {n} examples in every cell, got "
+            f"{', '.join(map(str, sorted(lengths)))}; delete {paths[0]} and run the study again"
+        )
+    flat = table["predicted"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    # A copy, since Arrow's memory is read-only.
+    classes = torch.from_numpy(flat.copy()).reshape(len(table), n)
+    shallow_steps, shallow = torch.tensor(table["shallow_step"].to_pylist()).unique(
+        return_inverse=True
+    )
+    deep_steps, deep = torch.tensor(table["deep_step"].to_pylist()).unique(return_inverse=True)
+    size = (len(shallow_steps), len(deep_steps))
+    predicted = torch.zeros(*size, n, dtype=torch.uint8)
+    present = torch.zeros(size, dtype=torch.bool)
+    predicted[shallow, deep] = classes
+    present[shallow, deep] = True
+    return Cube(shallow_steps.tolist(), deep_steps.tolist(), predicted, present)

@@ -32,7 +32,9 @@ def verify(home: Path) -> Verdict:
 
     Raises StoreMissingError where the home has no store.
     """
-    runs = sorted(path.parent for path in (home / "runs").glob("*/config.json"))
+    begun = {path.parent for path in (home / "runs").glob("*/config.json")}
+    finished = {home / "runs" / part.stem for part in (home / "parts").glob("metrics/*.parquet")}
+    runs = sorted(begun | finished)
     parts = sorted((home / "parts").glob("*/*.parquet"))
     findings = [line for folder in runs for line in _of_run(home, folder)]
     findings += [line for part in parts for line in _of_part(part)]
@@ -44,8 +46,11 @@ def verify(home: Path) -> Verdict:
 def _of_run(home: Path, folder: Path) -> Iterator[str]:
     try:
         config = RunConfig.from_json(json.loads((folder / "config.json").read_text()))
-    except (ValueError, TypeError, KeyError) as problem:
-        yield f"{folder / 'config.json'}: expected a run's configuration, got: {problem}"
+    except OSError as problem:
+        yield f"{folder / 'config.json'}: expected a run's configuration, got: {problem.strerror}"
+        return
+    except (ValueError, TypeError, KeyError, AttributeError, StopIteration) as problem:
+        yield f"{folder / 'config.json'}: expected a run's configuration, got: {problem!r}"
         return
     if config.run_id != folder.name:
         yield (

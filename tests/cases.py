@@ -41,3 +41,32 @@ label_noise = 1.0
 kind = "splices"
 evaluations = [{ split = "train", n = 40 }, { split = "test", n = 40 }]
 """
+
+# Trainings alone, of a perceptron with BatchNorm: a second each.
+QUICK_STUDY = """
+name = "quick"
+
+[data]
+name = "digits"
+train_size = 44
+
+[network]
+name = "mlp"
+norm_layer = "batch"
+options = { width = 16, depth = 2 }
+
+[training]
+steps = 10
+batch_size = 8
+lr = 0.05
+
+[checkpoints]
+count = 6
+
+[[arms]]
+name = "true labels"
+
+[[arms]]
+name = "random labels"
+label_noise = 1.0
+"""

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from featdyn_engine.domain import (
+    Branch,
     Cut,
     DataConfig,
     EvalConfig,
+    Freeze,
     NetworkConfig,
     Recipe,
+    Replay,
     RunConfig,
     Seeds,
     identity,
@@ -39,8 +42,12 @@ OTHER_RUN = {
     "data.name": "cifar10",
     "data.train_size": 719,
     "data.split_seed": 1,
+    "data.balanced": True,
+    "data.permute_pixels": True,
+    "data.sha256": "0" * 64,
     "network.name": "resnet32",
     "network.norm_layer": "none",
+    "network.options": {"shortcut": "projection"},
     "recipe.steps": 661,
     "recipe.batch_size": 65,
     "recipe.lr": 0.2,
@@ -50,19 +57,34 @@ OTHER_RUN = {
     "recipe.schedule": "constant",
     "recipe.milestones": (0.9,),
     "recipe.gamma": 0.2,
+    "recipe.nesterov": True,
+    "recipe.betas": (0.8, 0.9),
+    "recipe.eps": 1e-6,
+    "recipe.warmup": 0.1,
+    "recipe.label_smoothing": 0.1,
+    "recipe.clip_norm": 1.0,
+    "recipe.augmentation": ("crop", "flip"),
+    "recipe.stop_at": 0.99,
+    "recipe.monitor": 100,
     "checkpoints": (0, 330, 660),
     "label_noise": 0.5,
     "seeds.init": 7,
     "seeds.order": 7,
     "seeds.labels": 7,
+    "branch": Branch(step=330, order=9),
+    "freeze": Freeze(depth=3, from_step=11, part="deep", weights_of=660),
+    "replay": Replay(depth=3, steps=(11, 330), share=0.5, from_step=11),
+    "swa_from": 0.75,
     "threads": 2,
     "device": "cuda",
     "precision": "bfloat16",
+    "channels_last": True,
+    "compile": True,
 }
+# Where a thing lies and how it is called: never what it is.
+NO_IDENTITY = {"data.folder": "/elsewhere", "data.title": "Ten digits"}
 OTHER_EVALUATION = {
-    "data.name": "cifar10",
-    "data.train_size": 719,
-    "data.split_seed": 1,
+    **{key: value for key, value in OTHER_RUN.items() if key.startswith("data.")},
     "split": "test",
     "n": 499,
     "subset_seed": 1,
@@ -71,6 +93,7 @@ OTHER_EVALUATION = {
     "seed_labels": 4,
     "corruption": "fog",
     "severity": 3,
+    "corruption_sha256": "1" * 64,
 }
 
 
@@ -97,8 +120,50 @@ def test_the_identity_of_an_evaluation_set_is_pinned() -> None:
 
 
 def test_every_field_has_a_case_here() -> None:
-    assert set(paths(RUN)) == set(OTHER_RUN)
-    assert set(paths(EVALUATION)) == set(OTHER_EVALUATION)
+    assert set(paths(RUN)) == set(OTHER_RUN) | set(NO_IDENTITY)
+    folder = {"corruption_folder"}
+    assert set(paths(EVALUATION)) == set(OTHER_EVALUATION) | set(NO_IDENTITY) | folder
+
+
+@pytest.mark.parametrize("path", NO_IDENTITY)
+def test_places_and_titles_are_no_part_of_an_identity(path: str) -> None:
+    assert changed(RUN, path, NO_IDENTITY[path]).run_id == RUN.run_id
+    assert changed(EVALUATION, path, NO_IDENTITY[path]).eval_id == EVALUATION.eval_id
+    assert replace(EVALUATION, corruption_folder="/x").eval_id == EVALUATION.eval_id
+
+
+BRANCHED = replace(RUN, branch=Branch(step=11, order=9))
+LAST = Freeze(depth=3, weights_of=660)
+
+
+@pytest.mark.parametrize(
+    ("run", "steps"),
+    [
+        (BRANCHED, (11,)),
+        (replace(RUN, freeze=LAST), (660,)),
+        (replace(RUN, replay=Replay(depth=1, steps=(330, 11))), (11, 330)),
+        (replace(BRANCHED, freeze=LAST), (11, 660)),
+    ],
+)
+def test_a_run_that_uses_the_weights_of_another_has_a_parent(
+    run: RunConfig, steps: tuple[int, ...]
+) -> None:
+    assert run.parent == RUN
+    assert run.parent_steps == steps
+
+
+@pytest.mark.parametrize(
+    "run",
+    [RUN, replace(RUN, freeze=Freeze(depth=3)), replace(RUN, replay=Replay(depth=1))],
+)
+def test_a_run_that_stands_by_itself_has_no_parent(run: RunConfig) -> None:
+    assert run.parent is None
+    assert run.parent_steps == ()
+    assert run.stored_steps == RUN.checkpoints
+
+
+def test_a_branch_stores_from_its_step_on() -> None:
+    assert BRANCHED.stored_steps == (11, 330, 660)
 
 
 @pytest.mark.parametrize("path", OTHER_RUN)
@@ -174,7 +239,6 @@ def test_a_run_survives_its_json(path: str | None) -> None:
     back = RunConfig.from_json(json.loads(json.dumps(asdict(run))))
     assert back == run
     assert back.run_id == run.run_id
-    assert hash(back) == hash(run)
 
 
 def test_an_identity_is_twelve_hexadecimal_digits() -> None:

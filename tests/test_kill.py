@@ -13,19 +13,23 @@ from pathlib import Path
 
 import pytest
 
+from featdyn_engine import checkpoints
+from featdyn_engine.domain import DataConfig, NetworkConfig, Recipe, RunConfig
+from featdyn_engine.training import train
 from store.connection import reading
 from store.results import ingest
-from tests.cases import TINY_STUDY
+from tests.cases import QUICK_STUDY, TINY_STUDY
+from tests.recipes.runs import hashes
 from tests.store.rows import rows
 
 SECONDS_FOR_WORKERS_TO_DIE = 5
 PATIENCE_SECONDS = 120.0
 
 
-def start(home: Path) -> subprocess.Popen[str]:
+def start(home: Path, text: str = TINY_STUDY) -> subprocess.Popen[str]:
     """Start an engine in a session of its own; its workers share its standard output."""
     study = home.with_name("tiny.toml")
-    study.write_text(TINY_STUDY)
+    study.write_text(text)
     command = [sys.executable, "-m", "featdyn_engine", "run", str(study), "--device", "cpu"]
     return subprocess.Popen(
         command,
@@ -47,8 +51,8 @@ def kill(engine: subprocess.Popen[str]) -> None:
         pytest.fail(f"a worker outlived its engine by {SECONDS_FOR_WORKERS_TO_DIE} s")
 
 
-def finish(home: Path) -> None:
-    engine = start(home)
+def finish(home: Path, text: str = TINY_STUDY) -> None:
+    engine = start(home, text)
     output, _ = engine.communicate(timeout=PATIENCE_SECONDS)
     assert engine.returncode == 0, output
 
@@ -148,3 +152,88 @@ def test_fifteen_kills_at_random_moments(tiny_home: Path, tmp_path: Path) -> Non
         home = tmp_path / f"home-{studies}"
     finish(home)
     assert rows(home) == expected, f"seed {seed}"
+
+
+LONG = RunConfig(
+    data=DataConfig(name="digits", train_size=44),
+    network=NetworkConfig(name="mlp", norm_layer="batch", options={"width": 16, "depth": 2}),
+    recipe=Recipe(steps=300, batch_size=8, lr=0.01, monitor=40),
+    checkpoints=tuple(range(0, 301, 10)),
+)
+
+
+def begun(home: Path, run_id: str) -> int:
+    """When a training last began: it writes its configuration then."""
+    path = home / "runs" / run_id / "config.json"
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def pace(home: Path, run_id: str) -> tuple[float, float]:
+    """Seconds that an undisturbed training took to begin, and from its first step to its last."""
+    files = sorted((home / "runs" / run_id / "checkpoints").iterdir())
+    times = [begun(home, run_id), *(path.stat().st_mtime_ns for path in files)]
+    return (times[1] - times[0]) / 1e9, (times[-1] - times[1]) / 1e9
+
+
+def test_four_kills_at_random_moments_of_a_training_leave_no_trace(tmp_path: Path) -> None:
+    # Children of a server that has torch loaded begin at once, and inherit no thread.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["featdyn_engine.training", "sklearn.datasets"])
+    undisturbed = context.Process(target=train, args=(LONG, tmp_path / "whole"))
+    undisturbed.start()
+    undisturbed.join(PATIENCE_SECONDS)
+    assert undisturbed.exitcode == 0
+    setup, training = pace(tmp_path / "whole", LONG.run_id)
+    home, seed = tmp_path / "home", random.randrange(10**6)
+    draw = random.Random(seed)
+    for _ in range(4):
+        before = begun(home, LONG.run_id)
+        process = context.Process(target=train, args=(LONG, home))
+        process.start()
+        while begun(home, LONG.run_id) == before:
+            time.sleep(0.001)
+        time.sleep(setup + draw.uniform(0, training / 5))
+        assert process.is_alive(), f"seed {seed}"
+        process.kill()
+        process.join()
+    assert 0 < len(hashes(home, LONG)) < 31, f"seed {seed}"
+    train(LONG, home)
+    assert hashes(home, LONG) == hashes(tmp_path / "whole", LONG), f"seed {seed}"
+    assert tuple(hashes(home, LONG)) == LONG.checkpoints
+    assert not list(checkpoints.problems(home / "runs" / LONG.run_id, LONG.checkpoints))
+
+
+LONG_STUDY = (
+    QUICK_STUDY.partition("[[arms]]")[0]
+    .replace("steps = 10", "steps = 6000")
+    .replace("lr = 0.05", "lr = 0.001")
+    .replace("count = 6", "count = 201")
+    + '[[arms]]\nname = "true labels"\n'
+)
+
+
+@pytest.mark.slow
+def test_twenty_five_kills_at_random_moments_of_one_run_leave_no_trace(tmp_path: Path) -> None:
+    finish(tmp_path / "whole", LONG_STUDY)
+    expected = rows(tmp_path / "whole")
+    run_id = next((tmp_path / "whole" / "runs").iterdir()).name
+    files = sorted((tmp_path / "whole" / "runs" / run_id / "checkpoints").iterdir())
+    setup, training = pace(tmp_path / "whole", run_id)
+    home, seed = tmp_path / "home", random.randrange(10**6)
+    draw = random.Random(seed)
+    for _ in range(25):
+        before = begun(home, run_id)
+        engine = start(home, LONG_STUDY)
+        wait_for(engine, lambda before=before: begun(home, run_id) != before)  # type: ignore[misc]
+        time.sleep(draw.uniform(0, setup + 1.2 * training / 25))
+        assert engine.poll() is None, f"seed {seed}: the run ended before 25 kills"
+        kill(engine)
+    assert count(home, "parts/metrics/*.parquet") == 0, f"seed {seed}"
+    finish(home, LONG_STUDY)
+    again = sorted((home / "runs" / run_id / "checkpoints").iterdir())
+    assert [path.name for path in again] == [path.name for path in files]
+    assert len(again) == 2 * 201
+    for path, same in zip(again, files, strict=True):
+        assert path.read_bytes() == same.read_bytes(), f"seed {seed}: {path.name}"
+    assert rows(home) == expected, f"seed {seed}"
+    assert count(home, "**/*.partial") == 0

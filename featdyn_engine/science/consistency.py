@@ -169,7 +169,7 @@ def not_worse(gained: Tensor, lost: Tensor, n: int, eps: float) -> Tensor:
     interval (Statistics in Medicine 17, 1998) is above -eps: his test of a difference of -eps.
     Its variance is that under the difference tested, so that no discordant example leaves a
     limit of about -2.7 / n, where the normal approximation would leave none. Exact error at most
-    7 % for n of 200 to 10,000 and eps 0.01 and 0.05 (tests). Returns bool.
+    7 % for n of 200 to 2,000 and eps 0.01 and 0.05 (tests). Returns bool.
     """
     up, down = gained.double(), lost.double()
     # Of the share lost, restricted to (share gained) - (share lost) = -eps, the likeliest value.

@@ -16,7 +16,7 @@ from featdyn_engine import __version__, cli
 from featdyn_engine.pipeline import engine_lock
 from store.connection import MIGRATIONS, reading
 from store.home import database_path
-from tests.cases import HERE, TINY_STUDY
+from tests.cases import HERE, QUICK_STUDY, TINY_STUDY
 from tests.store.rows import listing, rows
 
 ROOT = Path(__file__).parents[1]
@@ -225,6 +225,18 @@ def test_a_failed_unit_ends_with_exit_code_1(own_home: Path) -> None:
     result = featdyn(own_home, "run", study_file(own_home.parent), "--device", "cpu")
     assert result.returncode == 1, result.stdout + result.stderr
     assert f"splices {part.stem}" in result.stdout
+
+
+def test_a_run_that_explodes_is_named_with_its_step_and_ends_with_exit_code_1(
+    tmp_path: Path,
+) -> None:
+    study = study_file(tmp_path, QUICK_STUDY.replace("lr = 0.05", "lr = 1e30"))
+    result = featdyn(tmp_path / "home", "run", study, "--device", "cpu")
+    assert result.returncode == 1, result.stdout + result.stderr
+    failed = [line for line in result.stdout.splitlines() if line.startswith("failed at step ")]
+    assert len(failed) == 2
+    assert all("finite" in line for line in failed)
+    assert "Traceback" not in result.stdout + result.stderr
 
 
 def test_a_finding_ends_with_exit_code_1(own_home: Path) -> None:

@@ -19,7 +19,7 @@ from featdyn_engine.parts import part_path
 from store import connection as connections
 from store.connection import StoreMissingError, reading
 from store.home import database_path
-from tests.cases import TINY_STUDY
+from tests.cases import QUICK_STUDY, TINY_STUDY
 from tests.conftest import Silent
 from tests.store.rows import listing, rows
 
@@ -31,7 +31,9 @@ name = "digits"
 train_size = 64
 
 [network]
-name = "resnet20"
+name = "mlp"
+norm_layer = "batch"
+options = { width = 16, depth = 2 }
 
 [training]
 steps = 4
@@ -49,7 +51,7 @@ label_noise = 1.0
 
 [[analyses]]
 kind = "splices"
-cuts = ["stage1.2", "stage3.0"]
+cuts = ["layer1", "layer2"]
 evaluations = [{ split = "test", n = 40 }]
 """
 
@@ -199,7 +201,7 @@ def test_a_failing_unit_is_named_and_the_others_finish(how: str, own_home: Path)
 
     outcome = run(own_home)
     assert [unit.unit_id for unit, _ in outcome.failures] == [bad.stem]
-    assert outcome.failures[0][1].strip()
+    assert outcome.failures[0][1].reason.strip()
     assert outcome.done == 1
     assert good.exists()
     assert not bad.exists()
@@ -219,7 +221,7 @@ def test_units_whose_need_failed_are_not_started(small_home: Path, tmp_path: Pat
     run_folder(home, run_id).write_text("a file where a folder has to be")
 
     outcome = run(home, SMALL_STUDY)
-    reasons = {unit.kind: error for unit, error in outcome.failures}
+    reasons = {unit.kind: failure.reason for unit, failure in outcome.failures}
     assert {unit.run_id for unit, _ in outcome.failures} == {run_id}
     assert len(outcome.failures) == 3
     assert reasons["splices"] == "not started: a unit that it needs has failed"
@@ -252,7 +254,7 @@ def test_a_killed_worker_is_reported_and_the_rest_is_finished(workers: int, own_
     outcome = run(own_home, workers=workers, watcher=Recorder(on_advance=kill_once))
     assert killed
     assert 1 <= len(outcome.failures) <= workers
-    assert all("worker process died" in reason for _, reason in outcome.failures)
+    assert all("worker process died" in failure.reason for _, failure in outcome.failures)
     assert outcome.done == 6 - len(outcome.failures)
     assert run(own_home, workers=workers).failures == ()
     assert rows(own_home) == before
@@ -498,3 +500,31 @@ def test_rebuilding_is_refused_while_an_engine_works(own_home: Path) -> None:
 def test_a_device_that_is_not_here_is_refused() -> None:
     with pytest.raises(InputError, match=r"--device: expected one of auto, .*cpu.*, got abacus"):
         planning.resolve_device("abacus")
+
+
+def test_a_loss_that_is_not_finite_ends_its_run_alone(tmp_path: Path) -> None:
+    exploding = QUICK_STUDY.replace(
+        '[[arms]]\nname = "random labels"\nlabel_noise = 1.0',
+        '[[arms]]\nname = "exploding"\ntraining = { lr = 1e30 }',
+    )
+    outcome = run(tmp_path, exploding)
+    assert (outcome.done, len(outcome.failures)) == (1, 1)
+    unit, failure = outcome.failures[0]
+    assert "exploding" in unit.label
+    assert failure.step is not None
+    assert failure.step < 10
+    assert "expected" in failure.reason
+    assert "finite" in failure.reason
+    assert failure.traceback == ""
+    with reading(tmp_path) as connection:
+        found = connection.execute(
+            "SELECT arm, status, failed_step, failure FROM runs ORDER BY arm"
+        ).fetchall()
+    assert found[0] == ("exploding", "failed", failure.step, failure.reason)
+    assert found[1] == ("true labels", "finished", None, None)
+    # Asked again it fails again, at the same step; what the store says survives a rebuild.
+    again = run(tmp_path, exploding)
+    assert [each for _, each in again.failures] == [failure]
+    before = rows(tmp_path)
+    pipeline.rebuild(tmp_path)
+    assert rows(tmp_path) == before

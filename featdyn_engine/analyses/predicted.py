@@ -87,7 +87,7 @@ def read(paths: Sequence[Path], cut: Cut, n: int) -> Cube:
     """
     columns = ["shallow_step", "deep_step", "predicted"]
     here = [("cut", "=", cut.name)]
-    table = pa.concat_tables([pq.read_table(path, columns, filters=here) for path in paths])
+    table = pa.concat_tables([pq.read_table(path, columns=columns, filters=here) for path in paths])
     lengths = set(pc.list_value_length(table["predicted"]).unique().to_pylist())
     if lengths != {n}:
         raise InputError(

@@ -47,14 +47,11 @@ def stored(home: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in home.glob("runs/*/checkpoints/*")}
 
 
-SHORTER = LONG_STUDY.replace("steps = 6000", "steps = 2000").replace("count = 201", "count = 101")
-
-
 def test_a_disk_that_fills_up_ends_the_training_and_room_lets_it_go_on(
     small_disk: Path, tmp_path: Path
 ) -> None:
     home = small_disk / "home"
-    engine = start(home, SHORTER)
+    engine = start(home, LONG_STUDY)
     wait_for(engine, lambda: count(home, "runs/*/checkpoints/*.json") >= 5)
     fill_up(small_disk / "filler")
     output, _ = engine.communicate(timeout=PATIENCE_SECONDS)
@@ -68,18 +65,18 @@ def test_a_disk_that_fills_up_ends_the_training_and_room_lets_it_go_on(
     assert 5 <= len(finished) // 2 < 101
 
     # Still full: as clear, and as harmless.
-    output, _ = start(home, SHORTER).communicate(timeout=PATIENCE_SECONDS)
+    output, _ = start(home, LONG_STUDY).communicate(timeout=PATIENCE_SECONDS)
     assert "make room" in output
     assert "Traceback" not in output
     assert stored(home) == finished
 
     (small_disk / "filler").unlink()
-    engine = start(home, SHORTER)
+    engine = start(home, LONG_STUDY)
     output, _ = engine.communicate(timeout=PATIENCE_SECONDS)
     assert engine.returncode == 0, output
     assert featdyn(home, "verify").returncode == 0
     undisturbed = tmp_path / "undisturbed"
-    output, _ = start(undisturbed, SHORTER).communicate(timeout=PATIENCE_SECONDS)
+    output, _ = start(undisturbed, LONG_STUDY).communicate(timeout=PATIENCE_SECONDS)
     assert stored(home) == stored(undisturbed)
     assert len(stored(home)) == 2 * 101
 

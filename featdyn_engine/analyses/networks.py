@@ -1,0 +1,57 @@
+"""What analyses load of a run: its stored networks, and training images for re-estimation."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from featdyn_engine import checkpoints
+from featdyn_engine.data import registry as data_registry
+from featdyn_engine.domain import RunConfig
+from featdyn_engine.models import registry as model_registry
+from featdyn_engine.randomness import generator
+
+# As for the averaged checkpoint of a training: 8 mini-batches of 250.
+RECALIBRATION_IMAGES, RECALIBRATION_BATCH = 2000, 250
+
+
+def stored_steps(run: RunConfig, home: Path) -> list[int]:
+    """List the steps of a run's checkpoints, as they are on disk.
+
+    A run that ended early has fewer than were planned.
+    """
+    folder = checkpoints.run_folder(home, run.run_id)
+    return [each.step for each in checkpoints.listing(folder)]
+
+
+def network_of(run: RunConfig, step: int, home: Path) -> nn.Sequential:
+    """Return the network of a stored step, in evaluation mode on the run's device."""
+    network = model_registry.build(run.network, data_registry.load(run.data, home).task)
+    network.load_state_dict(checkpoints.load(checkpoints.run_folder(home, run.run_id), step))
+    return network.to(torch.device(run.device)).eval().requires_grad_(False)
+
+
+def stored_networks(run: RunConfig, home: Path) -> tuple[list[int], list[nn.Sequential]]:
+    """Return the steps of a run's checkpoints and their networks (``network_of``)."""
+    steps = stored_steps(run, home)
+    return steps, [network_of(run, step, home) for step in steps]
+
+
+def training_images(run: RunConfig, home: Path, count: int = RECALIBRATION_IMAGES) -> Tensor:
+    """Return ``count`` fixed training images, or all where there are fewer, on the run's device.
+
+    float32 (N, C, H, H), normalised. The same for every run on the same training set.
+    """
+    dataset = data_registry.load(run.data, home)
+    stream = generator("recalibration")
+    chosen = torch.randperm(len(dataset.train_images), generator=stream)[:count]
+    return dataset.normalise(dataset.train_images[chosen].to(torch.device(run.device)))
+
+
+def training_batches(run: RunConfig, home: Path) -> list[Tensor]:
+    """Divide the training images for BatchNorm statistics into mini-batches of one size.
+
+    A smaller one at the end is left out, as each mini-batch counts the same in the mean.
+    """
+    batches = training_images(run, home).split(RECALIBRATION_BATCH)
+    return [batch for batch in batches if len(batch) == len(batches[0])]

@@ -20,9 +20,19 @@ TABLES = {
     "evaluations": "evaluations",
     "metrics": "metrics",
     "splices": "splices",
+    # Cells of controls are cells like the others: their column ``control`` tells.
+    "controls": "splices",
+    "predictions": "predictions",
+    "displacement": "displacement",
+    "consistency": "consistency",
+    "horizons": "horizons",
+    "comparators": "comparators",
+    "connectivity": "connectivity",
 }
 # What a study asks for and what failed are no finished units of work.
 NO_UNITS = ("studies", "failures")
+# Parts that a unit writes beside its main one, under the same unit_id: no units of their own.
+COMPANIONS = ("predictions", "horizons")
 METADATA_KEY = b"featdyn"
 # What a part that was cut short, or isn't ours, makes its readers raise.
 UNREADABLE = (pa.ArrowException, duckdb.Error, OSError, KeyError, ValueError, TypeError)
@@ -43,7 +53,11 @@ def _load_part(connection: duckdb.DuckDBPyConnection, home: Path, part: Path) ->
     connection.execute("DELETE FROM base.units WHERE unit_id = ? AND kind = ?", [unit_id, kind])
     if kind == "metrics":
         _load_checkpoints(connection, home, about["run_id"])
-    if kind not in NO_UNITS:
+    if kind in COMPANIONS:
+        known = [unit_id, kind]
+        connection.execute("DELETE FROM base.companions WHERE unit_id = ? AND kind = ?", known)
+        connection.execute("INSERT INTO base.companions VALUES (?, ?)", known)
+    elif kind not in NO_UNITS:
         row = [unit_id, kind, about["run_id"], about["label"], pq.read_metadata(part).num_rows]
         row += [about["seconds"], about["finished_at"], json.dumps(about["versions"])]
         connection.execute(
@@ -98,15 +112,16 @@ def read_through(home: Path) -> None:
     Raises duckdb.Error where the file is damaged: DuckDB checks a block's sum when it reads it.
     """
     with writing(home) as connection:
-        for table in ("units", "checkpoints", *TABLES.values()):
+        for table in ("units", "companions", "checkpoints", *TABLES.values()):
             connection.execute(f"SELECT max(hash(t)) FROM base.{table} AS t").fetchall()
 
 
 def ingested_units(home: Path) -> set[tuple[str, str]]:
-    """(kind, unit_id) of every unit and failure; makes and migrates the store where needed."""
+    """(kind, unit_id) of every part but studies; makes and migrates the store where needed."""
     with writing(home) as connection:
         known = connection.execute(
             "SELECT kind, unit_id FROM base.units "
+            "UNION SELECT kind, unit_id FROM base.companions "
             "UNION SELECT 'failures', unit_id FROM base.failures"
         )
         return set(known.fetchall())

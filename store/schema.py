@@ -40,8 +40,9 @@ def _schemas(connection: duckdb.DuckDBPyConnection) -> list[str]:
 def _tables(connection: duckdb.DuckDBPyConnection) -> list[str]:
     found = connection.execute(
         "SELECT schema_name, table_name, list(column_name || ' ' || data_type "
-        "ORDER BY column_index) FROM duckdb_columns() WHERE NOT internal AND (schema_name, "
-        "table_name) IN (SELECT (schema_name, table_name) FROM duckdb_tables()) "
+        "|| coalesce(' DEFAULT ' || column_default, '') ORDER BY column_index) "
+        "FROM duckdb_columns() WHERE NOT internal AND (schema_name, table_name) IN "
+        "(SELECT (schema_name, table_name) FROM duckdb_tables()) "
         "GROUP BY ALL ORDER BY ALL"
     ).fetchall()
     return [

@@ -12,6 +12,85 @@ CREATE TABLE base.checkpoints (
     bytes BIGINT
 );
 
+CREATE TABLE base.companions (
+    unit_id VARCHAR,
+    kind VARCHAR
+);
+
+CREATE TABLE base.comparators (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    comparator VARCHAR,
+    first_step BIGINT,
+    last_step BIGINT,
+    checkpoints INTEGER,
+    norm VARCHAR,
+    n BIGINT,
+    correct BIGINT,
+    accuracy DOUBLE,
+    loss DOUBLE
+);
+
+CREATE TABLE base.connectivity (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    path VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    shallow_step BIGINT,
+    deep_step BIGINT,
+    alpha DOUBLE,
+    norm VARCHAR,
+    n BIGINT,
+    correct BIGINT,
+    accuracy DOUBLE,
+    loss DOUBLE
+);
+
+CREATE TABLE base.consistency (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    norm VARCHAR,
+    dtype VARCHAR,
+    control VARCHAR,
+    replicate INTEGER,
+    measure VARCHAR,
+    weighting VARCHAR,
+    pairs VARCHAR,
+    score DOUBLE,
+    score_low DOUBLE,
+    score_high DOUBLE,
+    excess DOUBLE,
+    excess_low DOUBLE,
+    excess_high DOUBLE,
+    n BIGINT,
+    checkpoints INTEGER,
+    resamples INTEGER
+);
+
+CREATE TABLE base.displacement (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    shallow_step BIGINT,
+    deep_step BIGINT,
+    norm VARCHAR,
+    n BIGINT,
+    displacement DOUBLE,
+    one_minus_cka DOUBLE
+);
+
 CREATE TABLE base.evaluations (
     unit_id VARCHAR,
     eval_id VARCHAR,
@@ -23,7 +102,9 @@ CREATE TABLE base.evaluations (
     labels VARCHAR,
     corruption VARCHAR,
     severity INTEGER,
-    config VARCHAR
+    config VARCHAR,
+    class_names VARCHAR[],
+    targets UTINYINT[]
 );
 
 CREATE TABLE base.failures (
@@ -34,6 +115,21 @@ CREATE TABLE base.failures (
     step BIGINT,
     reason VARCHAR,
     failed_at TIMESTAMP
+);
+
+CREATE TABLE base.horizons (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    norm VARCHAR,
+    deep_step BIGINT,
+    eps DOUBLE,
+    horizon BIGINT,
+    censored BOOLEAN,
+    n BIGINT
 );
 
 CREATE TABLE base.metrics (
@@ -49,6 +145,24 @@ CREATE TABLE base.metrics (
     accuracy DOUBLE,
     loss DOUBLE,
     lr DOUBLE
+);
+
+CREATE TABLE base.predictions (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    shallow_run_id VARCHAR,
+    control VARCHAR,
+    replicate INTEGER,
+    eval_id VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    shallow_step BIGINT,
+    deep_step BIGINT,
+    norm VARCHAR,
+    dtype VARCHAR,
+    batch_size INTEGER,
+    n BIGINT,
+    predicted UTINYINT[]
 );
 
 CREATE TABLE base.schema_migrations (
@@ -81,7 +195,9 @@ CREATE TABLE base.splices (
     agreement DOUBLE,
     chance DOUBLE,
     retention DOUBLE,
-    half_width DOUBLE
+    half_width DOUBLE,
+    target_half_width DOUBLE DEFAULT 0,
+    dtype_agreement DOUBLE DEFAULT 1
 );
 
 CREATE TABLE base.study_runs (
@@ -96,7 +212,8 @@ CREATE TABLE base.study_runs (
     config VARCHAR,
     study_toml VARCHAR,
     parent_run_id VARCHAR,
-    parent_step BIGINT
+    parent_step BIGINT,
+    role VARCHAR DEFAULT 'arm'
 );
 
 CREATE TABLE base.units (
@@ -127,13 +244,39 @@ CREATE VIEW checkpoints AS SELECT run_id, step, epoch, sha256, bytes,
     printf('runs/%s/checkpoints/step-%08d.safetensors', run_id, step) AS path FROM base.checkpoints
     WHERE (run_id = ANY(SELECT * FROM base.wanted_runs));
 
+CREATE VIEW comparators AS SELECT run_id, eval_id, split, comparator, first_step, last_step,
+    checkpoints, norm, n, correct, accuracy, loss, wilson_low(correct, n) AS accuracy_low,
+    wilson_high(correct, n) AS accuracy_high FROM base.comparators WHERE (run_id = ANY(SELECT * FROM
+    base.wanted_runs));
+
+CREATE VIEW connectivity AS SELECT run_id, eval_id, split, path, cut, depth, shallow_step,
+    deep_step, alpha, norm, n, correct, accuracy, loss FROM base.connectivity WHERE (run_id =
+    ANY(SELECT * FROM base.wanted_runs));
+
+CREATE VIEW consistency AS SELECT run_id, eval_id, split, cut, depth, norm, dtype, control,
+    replicate, measure, weighting, pairs, score, score_low, score_high, excess, excess_low,
+    excess_high, n, checkpoints, resamples FROM base.consistency WHERE (run_id = ANY(SELECT * FROM
+    base.wanted_runs));
+
+CREATE VIEW displacement AS SELECT run_id, eval_id, split, cut, depth, shallow_step, deep_step,
+    norm, n, displacement, one_minus_cka FROM base.displacement WHERE (run_id = ANY(SELECT * FROM
+    base.wanted_runs));
+
 CREATE VIEW evaluations AS SELECT eval_id, dataset, split, n, classes, subset_sha256, labels,
-    corruption, severity, config FROM base.evaluations;
+    corruption, severity, config, class_names, targets FROM base.evaluations;
+
+CREATE VIEW horizons AS SELECT run_id, eval_id, split, cut, depth, norm, deep_step, eps, horizon,
+    censored, n FROM base.horizons WHERE (run_id = ANY(SELECT * FROM base.wanted_runs));
 
 CREATE VIEW metrics AS SELECT run_id, step, epoch, split, "mode", labels, n, correct, accuracy,
     loss, lr FROM base.metrics WHERE (run_id = ANY(SELECT * FROM base.wanted_runs));
 
-CREATE VIEW runs AS SELECT r.run_id, r.study, r."name", r.arm, COALESCE((r.config ->>
+CREATE VIEW predictions AS SELECT run_id, shallow_run_id, control, replicate, eval_id, cut, depth,
+    shallow_step, deep_step, norm, dtype, batch_size, n, predicted FROM base.predictions WHERE
+    ((run_id = ANY(SELECT * FROM base.wanted_runs)) AND (shallow_run_id = ANY(SELECT * FROM
+    base.wanted_runs)));
+
+CREATE VIEW runs AS SELECT r.run_id, r.study, r."name", r.arm, r."role", COALESCE((r.config ->>
     '$.data.title'), (r.config ->> '$.data.name')) AS dataset, (r.config ->> '$.network.name') AS
     network, (r.config ->> '$.network.norm_layer') AS norm_layer, (r.config ->>
     '$.recipe.optimizer') AS optimizer, CAST((r.config ->> '$.label_noise') AS DOUBLE) AS
@@ -148,15 +291,17 @@ CREATE VIEW runs AS SELECT r.run_id, r.study, r."name", r.arm, COALESCE((r.confi
     failed_step, f.reason AS failure FROM ((base.study_runs AS r LEFT JOIN base.units AS u ON
     (((u.unit_id = r.run_id) AND (u.kind = 'metrics')))) LEFT JOIN base.standing_failures AS f ON
     (((f.unit_id = r.run_id) AND (f.kind = 'metrics')))) QUALIFY (row_number() OVER (PARTITION BY
-    r.run_id ORDER BY r.study, r."position") = 1);
+    r.run_id ORDER BY r."role", r.study, r."position") = 1);
 
 CREATE VIEW splices AS SELECT run_id, shallow_run_id, control, replicate, eval_id, split,
-    corruption, severity, cut, depth, shallow_step, deep_step, norm, dtype, batch_size, n, correct,
-    accuracy, loss, margin, agreement, chance, retention, half_width, wilson_low(correct, n) AS
-    accuracy_low, wilson_high(correct, n) AS accuracy_high FROM base.splices WHERE (run_id =
-    ANY(SELECT * FROM base.wanted_runs));
+    corruption, severity, cut, depth, shallow_step, deep_step, norm, dtype, batch_size,
+    target_half_width, n, correct, accuracy, loss, margin, agreement, chance, retention, half_width,
+    wilson_low(correct, n) AS accuracy_low, wilson_high(correct, n) AS accuracy_high,
+    dtype_agreement FROM base.splices WHERE ((run_id = ANY(SELECT * FROM base.wanted_runs)) AND
+    (shallow_run_id = ANY(SELECT * FROM base.wanted_runs)));
 
-CREATE VIEW study_runs AS SELECT study, title, "position", arm, "name", run_id FROM base.study_runs;
+CREATE VIEW study_runs AS SELECT study, title, "position", arm, "name", "role", run_id FROM
+    base.study_runs;
 
 CREATE VIEW units AS (SELECT unit_id, kind, run_id, "label", 'finished' AS status, row_count,
     "seconds", finished_at, versions, CAST(NULL AS VARCHAR) AS reason FROM base.units WHERE ((run_id

@@ -8,7 +8,21 @@ import duckdb
 from store.connection import reading
 
 TIMES = {"units": ("seconds", "finished_at")}
-VIEWS = ("checkpoints", "evaluations", "metrics", "runs", "splices", "study_runs", "units")
+VIEWS = (
+    "checkpoints",
+    "comparators",
+    "connectivity",
+    "consistency",
+    "displacement",
+    "evaluations",
+    "horizons",
+    "metrics",
+    "predictions",
+    "runs",
+    "splices",
+    "study_runs",
+    "units",
+)
 Rows = dict[str, list[tuple[Any, ...]]]
 
 

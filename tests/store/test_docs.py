@@ -1,4 +1,4 @@
-"""docs/store.md against the migrated database and the rows of a finished study."""
+"""docs/store.md against the migrated database and the rows of two finished studies."""
 
 import re
 from pathlib import Path
@@ -65,9 +65,9 @@ def test_a_section_opens_with_one_sentence(view: str) -> None:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_documented_key_is_unique_and_never_null(view: str, tiny_home: Path) -> None:
+def test_the_documented_key_is_unique_and_never_null(view: str, full_home: Path) -> None:
     names = ", ".join(key(view))
-    with reading(tiny_home) as connection:
+    with reading(full_home) as connection:
         total, different = connection.execute(
             f"SELECT count(*), count(DISTINCT ({names})) FROM {view}"
         ).fetchall()[0]
@@ -80,9 +80,9 @@ def test_the_documented_key_is_unique_and_never_null(view: str, tiny_home: Path)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_column_documented_without_null_holds_none(view: str, tiny_home: Path) -> None:
+def test_a_column_documented_without_null_holds_none(view: str, full_home: Path) -> None:
     never = [name for name, _, span, _ in columns(view) if "NULL" not in span]
-    with reading(tiny_home) as connection:
+    with reading(full_home) as connection:
         counts = connection.execute(
             f"SELECT {', '.join(f'count(*) - count({name})' for name in never)} FROM {view}"
         ).fetchall()[0]
@@ -90,9 +90,9 @@ def test_a_column_documented_without_null_holds_none(view: str, tiny_home: Path)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_shares_lie_in_their_documented_range(view: str, tiny_home: Path) -> None:
+def test_shares_lie_in_their_documented_range(view: str, full_home: Path) -> None:
     shares = [name for name, _, span, _ in columns(view) if span == "0 to 1"]
-    with reading(tiny_home) as connection:
+    with reading(full_home) as connection:
         for name in shares:
             low, high = connection.execute(
                 f"SELECT min({name}), max({name}) FROM {view}"
@@ -101,13 +101,13 @@ def test_shares_lie_in_their_documented_range(view: str, tiny_home: Path) -> Non
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_words_of_a_documented_list_are_the_only_ones(view: str, tiny_home: Path) -> None:
+def test_words_of_a_documented_list_are_the_only_ones(view: str, full_home: Path) -> None:
     lists = {
         name: set(re.findall(r"`([^`]+)`", span))
         for name, kind, span, _ in columns(view)
         if kind == "VARCHAR" and re.fullmatch(r"(`[^`]+`(, )?)+", span)
     }
-    with reading(tiny_home) as connection:
+    with reading(full_home) as connection:
         for name, words in lists.items():
             found = connection.execute(f"SELECT DISTINCT {name} FROM {view}").fetchall()
             assert {word for (word,) in found} <= words, name

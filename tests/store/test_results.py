@@ -11,7 +11,7 @@ import pytest
 
 from store.connection import reading
 from store.home import StoreError, database_path, revision
-from store.results import ingest, ingested_units, rebuild, set_aside
+from store.results import COMPANIONS, NO_UNITS, TABLES, ingest, ingested_units, rebuild, set_aside
 from tests.store.rows import listing, rows
 
 
@@ -219,6 +219,7 @@ def test_two_databases_set_aside_in_one_second_are_both_kept(own_home: Path) -> 
     assert second.exists()
 
 
+UNIT_KINDS = [kind for kind in TABLES if kind not in (*NO_UNITS, *COMPANIONS)]
 ORPHANS = {
     "splices of no run": "SELECT run_id FROM splices WHERE run_id NOT IN (SELECT run_id FROM runs)",
     "splices whose shallow part is of no run": (
@@ -244,16 +245,16 @@ ORPHANS = {
     ),
     "units that count other rows than the store": (
         "SELECT kind, sum(row_count) AS counted FROM units GROUP BY kind HAVING counted <> "
-        "CASE kind WHEN 'splices' THEN (SELECT count(*) FROM splices) "
-        "WHEN 'metrics' THEN (SELECT count(*) FROM metrics) "
-        "ELSE (SELECT count(*) FROM evaluations) END"
+        "CASE kind "
+        + "".join(f"WHEN '{kind}' THEN (SELECT count(*) FROM {kind}) " for kind in UNIT_KINDS)
+        + "END"
     ),
 }
 
 
 @pytest.mark.parametrize("question", ORPHANS)
-def test_there_are_no_orphans(question: str, tiny_home: Path) -> None:
-    with reading(tiny_home) as connection:
+def test_there_are_no_orphans(question: str, full_home: Path) -> None:
+    with reading(full_home) as connection:
         assert connection.execute(ORPHANS[question]).fetchall() == []
 
 

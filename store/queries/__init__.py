@@ -1,0 +1,58 @@
+"""Reads: one named function a question, a connection in, a polars frame out.
+
+They lie in modules by subject; callers take them from here, the app by name.
+"""
+
+from store.queries.cells import (
+    asymmetry,
+    connectivity,
+    displacement_cells,
+    lag_profile,
+    matched_points,
+    splice_cells,
+    splice_choices,
+)
+from store.queries.predictions import per_class, prediction_pair
+from store.queries.runs import (
+    checkpoints,
+    control_runs,
+    final_training_accuracy,
+    metrics,
+    studies,
+    study_runs,
+    unit_counts,
+)
+from store.queries.scores import (
+    comparators,
+    consistency_scores,
+    excesses,
+    horizons,
+    scores_over_seeds,
+)
+from store.queries.upkeep import orphan_rows, stored_units
+
+__all__ = [
+    "asymmetry",
+    "checkpoints",
+    "comparators",
+    "connectivity",
+    "consistency_scores",
+    "control_runs",
+    "displacement_cells",
+    "excesses",
+    "final_training_accuracy",
+    "horizons",
+    "lag_profile",
+    "matched_points",
+    "metrics",
+    "orphan_rows",
+    "per_class",
+    "prediction_pair",
+    "scores_over_seeds",
+    "splice_cells",
+    "splice_choices",
+    "stored_units",
+    "studies",
+    "study_runs",
+    "unit_counts",
+]

@@ -1,0 +1,15 @@
+"""A question in SQL, its answer as a polars frame."""
+
+from typing import Any
+
+import duckdb
+import polars as pl
+
+
+def frame(
+    connection: duckdb.DuckDBPyConnection, question: str, params: list[Any] | None = None
+) -> pl.DataFrame:
+    """Answer one question; ``params`` fill its question marks in order."""
+    # sql, not execute: DuckDB 2 gives polars frames from relations alone.
+    answer: pl.DataFrame = connection.sql(question, params=params).pl()
+    return answer

@@ -1,0 +1,99 @@
+"""Questions about studies, runs and their trainings."""
+
+import duckdb
+import polars as pl
+
+from store.queries.frames import frame
+
+
+def studies(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """List studies: study, title, runs, finished."""
+    return frame(
+        connection,
+        """
+        SELECT s.study, any_value(s.title) AS title, count(*) AS runs,
+               count(*) FILTER (r.status = 'finished') AS finished
+        FROM study_runs AS s JOIN runs AS r USING (run_id)
+        GROUP BY s.study ORDER BY s.study
+        """,
+    )
+
+
+def study_runs(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
+    """List the arms' runs of a study in its order: arm and name there, then those of ``runs``."""
+    return frame(
+        connection,
+        """
+        SELECT s.arm, s.name, r.* EXCLUDE (study, arm, name, role)
+        FROM study_runs AS s JOIN runs AS r USING (run_id)
+        WHERE s.study = ? AND s.role = 'arm' ORDER BY s.position
+        """,
+        [study],
+    )
+
+
+def control_runs(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
+    """List the runs that a study needs for its controls alone.
+
+    Columns: ``controls`` names those that the run's shallow parts serve (a list: one run may serve
+    two; empty before a splice is stored), then as in ``study_runs``.
+    """
+    return frame(
+        connection,
+        """
+        SELECT list_sort(coalesce(c.controls, [])) AS controls, s.arm, s.name,
+               r.* EXCLUDE (study, arm, name, role)
+        FROM study_runs AS s
+        JOIN runs AS r USING (run_id)
+        LEFT JOIN (
+            SELECT shallow_run_id, list(DISTINCT control) AS controls FROM splices
+            WHERE control <> 'none' GROUP BY shallow_run_id
+        ) AS c ON c.shallow_run_id = s.run_id
+        WHERE s.study = ? AND s.role = 'control' ORDER BY s.position
+        """,
+        [study],
+    )
+
+
+def metrics(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
+    """Training and test curves of runs, by step."""
+    return frame(
+        connection,
+        "SELECT * FROM metrics WHERE run_id IN (SELECT unnest(?)) ORDER BY run_id, step",
+        [run_ids],
+    )
+
+
+def checkpoints(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
+    """Checkpoints of runs, by step."""
+    return frame(
+        connection,
+        "SELECT * FROM checkpoints WHERE run_id IN (SELECT unnest(?)) ORDER BY run_id, step",
+        [run_ids],
+    )
+
+
+def final_training_accuracy(
+    connection: duckdb.DuckDBPyConnection, run_ids: list[str]
+) -> pl.DataFrame:
+    """Accuracy on its own training set (labels trained on) at each run's last checkpoint."""
+    return frame(
+        connection,
+        """
+        SELECT run_id, max(step) AS step, arg_max(accuracy, step) AS accuracy
+        FROM metrics
+        WHERE run_id IN (SELECT unnest(?)) AND split = 'train' AND mode = 'eval'
+        GROUP BY run_id ORDER BY run_id
+        """,
+        [run_ids],
+    )
+
+
+def unit_counts(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Finished units by kind: kind, count, seconds of work."""
+    return frame(
+        connection,
+        "SELECT kind, count(*) AS count, sum(seconds) AS seconds FROM units "
+        "WHERE status = 'finished' GROUP BY kind "
+        "ORDER BY kind",
+    )

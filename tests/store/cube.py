@@ -1,0 +1,386 @@
+"""A study made up by hand: every table of the cube, small enough for slow oracles in Python.
+
+Two arms, the first with two seeds, and one run that serves as a control alone. Predictions are
+drawn at random; the columns of ``splices`` that the questions need are counted from them.
+"""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from featdyn_engine.parts import part_path, write_part
+
+STUDY = "by-hand"
+TRUE, SECOND, RANDOM, OTHER = ("a" * 12, "b" * 12, "c" * 12, "d" * 12)
+ARMS = {TRUE: ("true", 0), SECOND: ("true", 1), RANDOM: ("random", 0)}
+STEPS = (0, 10, 20, 40)
+STEPS_AN_EPOCH = 10
+CUTS = (("stem", 1), ("stage1", 2))
+CLASSES = ("cat", "dog", "owl")
+N = 30
+TEST, TRAIN, FOGGY = ("e" * 12, "f" * 12, "0" * 12)
+SETS = {TEST: ("test", "none", 0), TRAIN: ("train", "none", 0), FOGGY: ("test", "fog", 2)}
+TARGETS = [i % 3 for i in range(N)]
+SCORES = {TRUE: 0.9, SECOND: 0.7, RANDOM: 0.2}
+
+# run, shallow run, control, set, cut, shallow step, deep step
+CellName = tuple[str, str, str, str, str, int, int]
+TYPES = {
+    "replicate": pa.int32(),
+    "depth": pa.int32(),
+    "batch_size": pa.int32(),
+    "predicted": pa.list_(pa.uint8()),
+    "targets": pa.list_(pa.uint8()),
+    "excess": pa.float64(),
+    "excess_low": pa.float64(),
+    "excess_high": pa.float64(),
+}
+
+
+def table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as a table, types by name where the first row alone would not tell."""
+    found = pa.Table.from_pylist(rows).schema
+    fields = [pa.field(field.name, TYPES.get(field.name, field.type)) for field in found]
+    return pa.Table.from_pylist(rows, pa.schema(fields))
+
+
+def write(
+    home: Path, kind: str, unit_id: str, rows: pa.Table | list[dict[str, Any]], run_id: str | None
+) -> Path:
+    """Write a part as the engine does; return its path."""
+    about = {
+        "kind": kind,
+        "unit_id": unit_id,
+        "run_id": run_id,
+        "label": f"{kind} by hand",
+        "seconds": 1.0,
+        "finished_at": "2025-01-01T00:00:00+00:00",
+        "versions": {},
+    }
+    rows = rows if isinstance(rows, pa.Table) else table(rows)
+    write_part(home, kind, unit_id, rows, about)
+    return part_path(home, kind, unit_id)
+
+
+def cell_names() -> Iterator[CellName]:
+    """Every cell: the arms' own cubes on each set, one control of the first run on test."""
+    cubes = [(run, run, "none", each) for run in ARMS for each in SETS]
+    for cube in [*cubes, (TRUE, OTHER, "other_seed", TEST)]:
+        for cut, _ in CUTS:
+            for s in STEPS:
+                for t in STEPS:
+                    yield (*cube, cut, s, t)
+
+
+def predicted(cell: CellName) -> list[int]:
+    """What a cell predicts: right four times in five, at random else."""
+    draw = random.Random(repr(cell))
+    return [y if draw.random() < 0.8 else draw.randrange(3) for y in TARGETS]
+
+
+def correct(cell: CellName) -> int:
+    """How many of them are right."""
+    return sum(p == y for p, y in zip(predicted(cell), TARGETS, strict=True))
+
+
+def retention(cell: CellName) -> float | None:
+    """A made-up retention; NULL in the column of the untrained deep part."""
+    t = cell[-1]
+    return None if t == 0 else random.Random(repr(cell)).random()
+
+
+def displacement(run: str, cut: str, s: int, t: int) -> float:
+    """A made-up displacement, symmetric, 0 on the diagonal."""
+    return abs(s - t) * (1 + ord(run[0]) % 7) / 100 + (0.5 if cut == "stem" and s != t else 0)
+
+
+def splice_row(cell: CellName) -> dict[str, Any]:
+    """The row of a cell in ``splices``."""
+    run, shallow, control, eval_id, cut, s, t = cell
+    split, corruption, severity = SETS[eval_id]
+    right = correct(cell)
+    return {
+        "run_id": run,
+        "shallow_run_id": shallow,
+        "control": control,
+        "replicate": 0,
+        "eval_id": eval_id,
+        "split": split,
+        "corruption": corruption,
+        "severity": severity,
+        "cut": cut,
+        "depth": dict(CUTS)[cut],
+        "shallow_step": s,
+        "deep_step": t,
+        "norm": "inherit",
+        "dtype": "float32",
+        "batch_size": 250,
+        "target_half_width": 0.0,
+        "n": N,
+        "correct": right,
+        "accuracy": right / N,
+        "loss": 1.0,
+        "margin": 0.5,
+        "agreement": 0.75,
+        "chance": 1 / 3,
+        "retention": retention(cell),
+        "half_width": 0.0,
+        "dtype_agreement": 1.0,
+    }
+
+
+NAMES = (
+    "run_id shallow_run_id control replicate eval_id cut depth shallow_step deep_step norm dtype "
+    "batch_size n"
+)
+
+
+def prediction_row(cell: CellName) -> dict[str, Any]:
+    """The row of a cell in ``predictions``."""
+    row = splice_row(cell)
+    return {name: row[name] for name in NAMES.split()} | {"predicted": predicted(cell)}
+
+
+def unit_of(cell: CellName) -> str:
+    """The unit that a cell belongs to: one a cube and cut."""
+    return "-".join(part[:3] for part in cell[:5])
+
+
+def study_rows(controls: bool = True) -> list[dict[str, Any]]:
+    """The study's runs, with or without that of the control."""
+    runs = [(run, arm, f"{arm}, seed {seed}", seed, "arm") for run, (arm, seed) in ARMS.items()]
+    if controls:
+        runs.append((OTHER, "true", "true, seed 0, other seed", 5, "control"))
+    return [
+        {
+            "study": STUDY,
+            "title": "By hand",
+            "position": position,
+            "arm": arm,
+            "name": name,
+            "role": role,
+            "run_id": run,
+            "train_size": 100,
+            "config": json.dumps(
+                {
+                    "data": {"name": "digits"},
+                    "network": {"name": "mlp", "norm_layer": "batch"},
+                    "recipe": {"optimizer": "sgd"},
+                    "label_noise": 0.0,
+                    "seeds": {"init": seed, "order": seed, "labels": 0},
+                }
+            ),
+            "study_toml": "",
+        }
+        for position, (run, arm, name, seed, role) in enumerate(runs)
+    ]
+
+
+def write_study(home: Path, controls: bool = True) -> Path:
+    """Write the part of the study."""
+    return write(home, "studies", STUDY, study_rows(controls), None)
+
+
+def _write_training(home: Path, run: str) -> Path:
+    folder = home / "runs" / run / "checkpoints"
+    folder.mkdir(parents=True)
+    for step in STEPS:
+        record = {"step": step, "epoch": step / STEPS_AN_EPOCH, "sha256": "1" * 64, "bytes": 4}
+        (folder / f"step-{step:08d}.json").write_text(json.dumps(record))
+    rows = [
+        {
+            "run_id": run,
+            "step": step,
+            "epoch": step / STEPS_AN_EPOCH,
+            "split": "train",
+            "mode": "eval",
+            "labels": "trained_on",
+            "n": 10,
+            "correct": 5,
+            "accuracy": 0.5,
+            "loss": 1.0,
+            "lr": 0.1,
+        }
+        for step in STEPS
+    ]
+    return write(home, "metrics", run, rows, run)
+
+
+def evaluation_row(eval_id: str) -> dict[str, Any]:
+    """The row of a set."""
+    split, corruption, severity = SETS[eval_id]
+    return {
+        "eval_id": eval_id,
+        "dataset": "digits",
+        "split": split,
+        "n": N,
+        "classes": len(CLASSES),
+        "subset_sha256": "2" * 64,
+        "labels": "true" if split == "test" else "trained_on",
+        "corruption": corruption,
+        "severity": severity,
+        "config": "{}",
+        "class_names": list(CLASSES),
+        "targets": TARGETS,
+    }
+
+
+def _displacement_rows(run: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": run,
+            "eval_id": TEST,
+            "split": "test",
+            "cut": cut,
+            "depth": depth,
+            "shallow_step": s,
+            "deep_step": t,
+            "norm": "inherit",
+            "n": N,
+            "displacement": displacement(run, cut, s, t),
+            "one_minus_cka": 0.5,
+        }
+        for cut, depth in CUTS
+        for s in STEPS
+        for t in STEPS
+    ]
+
+
+def _consistency_rows(run: str) -> list[dict[str, Any]]:
+    controls = ["none", "other_seed", "twin"] if run == TRUE else ["none"]
+    return [
+        {
+            "run_id": run,
+            "eval_id": eval_id,
+            "split": SETS[eval_id][0],
+            "cut": cut,
+            "depth": depth,
+            "norm": "inherit",
+            "dtype": "float32",
+            "control": control,
+            "replicate": 0,
+            "measure": measure,
+            "weighting": weighting,
+            "pairs": pairs,
+            # Other sets, measures, weightings and pairs score differently: no mix stays unseen.
+            "score": SCORES[run]
+            + (0 if (eval_id, measure, pairs) == (TEST, "accuracy", "all") else 0.01)
+            + (0 if weighting == "learning_rate" else 0.02),
+            "score_low": 0.1,
+            "score_high": 1.0,
+            "excess": None if control == "none" else 0.3,
+            "excess_low": None if control == "none" else 0.2,
+            "excess_high": None if control == "none" else 0.4,
+            "n": N,
+            "checkpoints": 8,
+            "resamples": 1000,
+        }
+        for eval_id in SETS
+        for cut, depth in CUTS
+        for control in controls
+        for measure in ("accuracy", "agreement")
+        for weighting in ("learning_rate", "steps")
+        for pairs in ("all", "final")
+    ]
+
+
+def _horizon_rows(run: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": run,
+            "eval_id": TEST,
+            "split": "test",
+            "cut": cut,
+            "depth": depth,
+            "norm": "inherit",
+            "deep_step": t,
+            "eps": eps,
+            "horizon": t // 2,
+            "censored": t == 0,
+            "n": N,
+        }
+        for cut, depth in CUTS
+        for t in STEPS
+        for eps in (0.01, 0.05)
+    ]
+
+
+def _comparator_rows(run: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": run,
+            "eval_id": TEST,
+            "split": "test",
+            "comparator": comparator,
+            "first_step": 40 if comparator == "last" else 20,
+            "last_step": 40,
+            "checkpoints": 1 if comparator == "last" else 2,
+            "norm": "recalibrate" if comparator == "swa" else "inherit",
+            "n": N,
+            "correct": 20,
+            "accuracy": 20 / N,
+            "loss": 0.7,
+        }
+        for comparator in ("swa", "ensemble", "last")
+    ]
+
+
+# path, cut, depth, {alpha: loss}, {alpha: correct of N}: the first with a barrier, the last no end.
+PATHS = (
+    ("parameters", "none", 0, {0.0: 0.2, 0.25: 1.0, 0.5: 2.0, 1.0: 0.6}, {0.5: 9}),
+    ("shallow_parameters", "stem", 1, {0.0: 0.6, 0.5: 0.3, 1.0: 0.2}, {}),
+    ("shallow_parameters", "stage1", 2, {0.0: 0.6, 0.5: 0.9}, {}),
+)
+
+
+def _connectivity_rows(run: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": run,
+            "eval_id": TEST,
+            "split": "test",
+            "path": path,
+            "cut": cut,
+            "depth": depth,
+            "shallow_step": 10,
+            "deep_step": 40,
+            "alpha": alpha,
+            "norm": "recalibrate",
+            "n": N,
+            "correct": right.get(alpha, 24),
+            "accuracy": right.get(alpha, 24) / N,
+            "loss": loss,
+        }
+        for path, cut, depth, losses, right in PATHS
+        for alpha, loss in losses.items()
+    ]
+
+
+def write_all(home: Path) -> list[Path]:
+    """Write every part of the study into a home; return their paths."""
+    parts = [write_study(home)]
+    parts += [_write_training(home, run) for run in (*ARMS, OTHER)]
+    parts += [write(home, "evaluations", each, [evaluation_row(each)], None) for each in SETS]
+    cells: dict[str, list[CellName]] = {}
+    for cell in cell_names():
+        cells.setdefault(unit_of(cell), []).append(cell)
+    for unit_id, names in cells.items():
+        run = names[0][0]
+        parts.append(write(home, "splices", unit_id, [splice_row(cell) for cell in names], run))
+        rows = [prediction_row(cell) for cell in names]
+        parts.append(write(home, "predictions", unit_id, rows, run))
+    for run in ARMS:
+        for kind, rows in (
+            ("displacement", _displacement_rows(run)),
+            ("consistency", _consistency_rows(run)),
+            ("horizons", _horizon_rows(run)),
+            ("comparators", _comparator_rows(run)),
+            ("connectivity", _connectivity_rows(run)),
+        ):
+            unit_id = "consistency" if kind == "horizons" else kind
+            parts.append(write(home, kind, f"{unit_id}-{run}", rows, run))
+    return parts

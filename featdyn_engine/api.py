@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from torch import Tensor
@@ -46,15 +45,19 @@ def load_network(home: str | Path, run_id: str, step: int) -> BlockNetwork:
     return network.eval()
 
 
+def load_evaluation(home: str | Path, eval_id: str) -> EvalConfig:
+    """Return what an evaluation set is. Raises InputError for one that the home doesn't have."""
+    path = part_path(Path(home), "evaluations", eval_id)
+    if not path.is_file():
+        raise InputError(f"expected an evaluation set of {home}, got {eval_id!r}")
+    return EvalConfig.from_json(json.loads(pq.read_table(path)["config"][0].as_py()))
+
+
 def load_eval(home: str | Path, eval_id: str) -> tuple[Tensor, Tensor]:
     """Return an evaluation set: images as the network takes them (N, C, H, W), labels (N,).
 
     Images are float32 and normalised; labels are int64, those the stored scores count.
     Raises InputError for a set that the home doesn't have.
     """
-    path = part_path(Path(home), "evaluations", eval_id)
-    if not path.is_file():
-        raise InputError(f"expected an evaluation set of {home}, got {eval_id!r}")
-    content: dict[str, Any] = json.loads(pq.read_table(path)["config"][0].as_py())
-    examples = evaluation.load(EvalConfig.from_json(content), Path(home))
+    examples = evaluation.load(load_evaluation(home, eval_id), Path(home))
     return examples.images, examples.labels

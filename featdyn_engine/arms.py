@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import (
@@ -29,12 +29,16 @@ from featdyn_engine.validation import Location, dotted, validated
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A run as a study knows it: its arm, its name within the study, its configuration."""
+    """A run as a study knows it: its arm, its name within the study, its configuration.
+
+    ``role = "control"``: a run that the study's file does not name, but one of its controls needs.
+    """
 
     arm: str
     name: str
     config: RunConfig
     train_size: int
+    role: Literal["arm", "control"] = "arm"
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@ failed unit, 2 wrong input (one line, no traceback).
 """
 
 import errno
+import json
 import os
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -154,6 +156,53 @@ def verify() -> None:
     )
     if verdict.findings:
         raise typer.Exit(EXIT_FINDING)
+
+
+@app.command()
+def splice(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run_id, as the view runs shows.")],
+    shallow: Annotated[str, typer.Option(help="Step of the shallow part, or all of them: all.")],
+    deep: Annotated[int, typer.Option(min=0, help="Step of the deep part.")],
+    cut: Annotated[str, typer.Option(help="Name of the last shallow block.")],
+    shallow_run: Annotated[
+        str | None, typer.Option(help="Run of the shallow part, if another.")
+    ] = None,
+    evaluation: Annotated[
+        str, typer.Option("--eval", help="An eval_id, or train or test: the whole split.")
+    ] = "test",
+    corruption: Annotated[str, typer.Option(help="A kind, from --corruption-folder.")] = "none",
+    severity: Annotated[int, typer.Option(min=0, max=5, help="Of the corruption.")] = 0,
+    corruption_folder: Annotated[
+        Path | None, typer.Option(help="Where CIFAR-10-C's or CIFAR-100-C's files lie.")
+    ] = None,
+    norm: Annotated[str | None, typer.Option(help="Normalisation; by default as stored.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Evaluate one splice, or a column of them, now; store nothing."""
+    home = home_from_environment()
+    from featdyn_engine import live
+
+    request = live.request(
+        home,
+        run=run,
+        shallow_run=shallow_run,
+        shallow=shallow,
+        deep=deep,
+        cut=cut,
+        evaluation=evaluation,
+        corruption=corruption,
+        severity=severity,
+        corruption_folder=corruption_folder,
+        norm=norm,
+    )
+    cells = live.splice(request, home)
+    if as_json:
+        rows = [asdict(cell) for cell in cells]
+        # Plain print: a console would wrap.
+        print(json.dumps(rows if shallow == "all" else rows[0], indent=1))
+        return
+    for cell in cells:
+        console.print(live.sentence(cell))
 
 
 @app.command()

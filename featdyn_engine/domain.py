@@ -22,12 +22,36 @@ Seed = Annotated[int, Ge(0), Lt(2**63)]
 Sha256 = Annotated[str, Len(64, 64)]
 Severity = Annotated[int, Ge(0), Le(5)]
 Split = Literal["train", "test"]
-Norm = Literal["inherit"]
+Norm = Literal["inherit", "recalibrate", "recalibrate_deep", "none"]
 # "own": what a factory of the user does, which featdyn doesn't know.
 NormLayer = Literal["batch", "group", "layer", "none", "own"]
+Control = Literal[
+    "other_seed",
+    "other_seed_matched",
+    "same_init",
+    "twin",
+    "random_parameters",
+    "other_example",
+    "other_example_same_class",
+    "mirror",
+    "random_features",
+]
 Device = Literal["cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16"]
 Augmentation = Literal["crop", "flip"]
+
+# Controls of a splice, and the objection that each answers (docs/notation.md).
+CONTROLS = {
+    "other_seed": "any shallow part would do",
+    "other_seed_matched": "any network of this kind would do, once its channels are matched",
+    "same_init": "it is only the common initialisation",
+    "twin": "it is only the common beginning of the training",
+    "random_parameters": "any change of the parameters of this size would do",
+    "other_example": "the direction in which an example's features moved doesn't matter",
+    "other_example_same_class": "only the class of the example matters",
+    "mirror": "the sign of the movement doesn't matter",
+    "random_features": "any change of the features of this size would do",
+}
 
 # pydantic reads this from a plain dataclass: an unknown key, or inf, in a study file is an error.
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
@@ -302,7 +326,8 @@ class Unit:
     """A unit of work: what one worker does in one go, and one Parquet part when it is done.
 
     ``spec`` is what the unit's kind needs to know; ``needs`` names units that come first;
-    ``cost`` is its expected work in forward passes of one image.
+    ``cost`` is its expected work in forward passes of one image. Units of the same ``bundle``
+    share most of their work: whoever does one does those that wait with it.
     """
 
     kind: str
@@ -312,6 +337,40 @@ class Unit:
     run_id: str | None = None
     needs: tuple[str, ...] = ()
     cost: float = 1.0
+    bundle: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker does in one go: a unit, or several of one bundle, one part each."""
+
+    units: tuple[Unit, ...]
+
+    @property
+    def job_id(self) -> str:
+        """Identity of its first unit."""
+        return self.units[0].unit_id
+
+    @property
+    def kind(self) -> str:
+        """The kind of all of its units."""
+        return self.units[0].kind
+
+    @property
+    def label(self) -> str:
+        """The work in words."""
+        more = len(self.units) - 1
+        return self.units[0].label + (f" and {more} more" if more else "")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Units that come first."""
+        return frozenset(need for unit in self.units for need in unit.needs)
+
+    @property
+    def cost(self) -> float:
+        """Expected work in forward passes of one image."""
+        return sum(unit.cost for unit in self.units)
 
 
 def interior_cuts(block_names: list[str]) -> list[Cut]:

@@ -10,11 +10,23 @@ import pyarrow.parquet as pq
 from featdyn_engine.files import replacing
 
 METADATA_KEY = b"featdyn"
+# Kinds of parts that a unit may write beside that of its own kind, under the same unit_id.
+COMPANIONS = {
+    "splices": ("predictions",),
+    "controls": ("predictions",),
+    "consistency": ("horizons",),
+}
 
 
 def part_path(home: Path, kind: str, unit_id: str) -> Path:
     """Where the part of a unit lies under a home."""
     return home / "parts" / kind / f"{unit_id}.parquet"
+
+
+def parts_of(home: Path, kind: str, unit_id: str) -> list[Path]:
+    """Parts that a finished unit has written: its own, and its companions'."""
+    kinds = (kind, *COMPANIONS.get(kind, ()))
+    return [path for path in (part_path(home, each, unit_id) for each in kinds) if path.is_file()]
 
 
 def write_part(home: Path, kind: str, unit_id: str, table: pa.Table, about: dict[str, Any]) -> None:

@@ -14,10 +14,10 @@ import duckdb
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from featdyn_engine.domain import InputError, Unit
+from featdyn_engine.domain import InputError, Job, Unit
 from featdyn_engine.executors import local
 from featdyn_engine.files import TEMPORARY_SUFFIX, write_json
-from featdyn_engine.parts import part_path, write_part
+from featdyn_engine.parts import part_path, parts_of, write_part
 from featdyn_engine.planning import Plan
 from featdyn_engine.study import Study
 from featdyn_engine.units import Failure
@@ -32,6 +32,7 @@ STUDIES = pa.schema(
         ("position", pa.int32()),
         ("arm", pa.string()),
         ("name", pa.string()),
+        ("role", pa.string()),
         ("run_id", pa.string()),
         ("train_size", pa.int64()),
         ("parent_run_id", pa.string()),
@@ -65,14 +66,14 @@ class Outcome:
 class Watcher(Protocol):
     """Who shows how far the work is; see ``progress.py``."""
 
-    def start(self, waiting: Sequence[Unit], finished: int) -> None:
+    def start(self, waiting: Sequence[Job], finished: int) -> None:
         """Hear what there is to do, and how many units were finished before."""
 
-    def advance(self, unit: Unit, share: float) -> None:
-        """Hear the share done, 0 to 1, of a running unit."""
+    def advance(self, job: Job, share: float) -> None:
+        """Hear the share done, 0 to 1, of a running job."""
 
-    def end(self, unit: Unit, error: str | None) -> None:
-        """Hear that a unit is over, with the reason if it failed."""
+    def end(self, job: Job, error: str | None) -> None:
+        """Hear that a job is over, with the reason if it failed."""
 
 
 @contextmanager
@@ -124,6 +125,7 @@ def _write_study(study: Study, home: Path) -> None:
             "position": position,
             "arm": run.arm,
             "name": run.name,
+            "role": run.role,
             "run_id": run.config.run_id,
             "train_size": run.train_size,
             "parent_run_id": run.config.parent.run_id if run.config.parent else None,
@@ -131,7 +133,7 @@ def _write_study(study: Study, home: Path) -> None:
             "config": json.dumps(asdict(run.config), sort_keys=True),
             "study_toml": study.text,
         }
-        for position, run in enumerate(study.runs)
+        for position, run in enumerate((*study.runs, *study.control_runs()))
     ]
     about = {"kind": "studies", "unit_id": study.name, "run_id": None}
     write_part(home, "studies", study.name, pa.Table.from_pylist(rows, STUDIES), about)
@@ -185,24 +187,25 @@ def run(
     _clear_leftovers(home)
     _write_study(plan.study, home)
     _catch_up(home)
-    watcher.start(plan.waiting, len(plan.units) - len(plan.waiting))
+    jobs = plan.jobs
+    watcher.start(jobs, len(plan.units) - len(plan.waiting))
     failures: list[tuple[Unit, Failure]] = []
     fresh: list[Path] = []
     last_ingest = time.monotonic()
     threads = plan.study.threads
     finished = set(plan.finished)
-    if plan.waiting:
-        ends = local.run_units(plan.waiting, finished, home, workers, threads, watcher.advance)
-        for ended in ends:
-            watcher.end(ended.unit, ended.failure.reason if ended.failure else None)
-            if ended.failure is None:
-                fresh.append(part_path(home, ended.unit.kind, ended.unit.unit_id))
-            else:
-                failures.append((ended.unit, ended.failure))
-                if ended.started:
-                    # On a full disk the terminal alone hears of it.
-                    with suppress(OSError):
-                        fresh.append(_write_failure(ended.unit, ended.failure, home))
+    if jobs:
+        for ended in local.run_jobs(jobs, finished, home, workers, threads, watcher.advance):
+            watcher.end(ended.job, ended.failure.reason if ended.failure else None)
+            for unit in ended.job.units:
+                if ended.failure is None:
+                    fresh += parts_of(home, unit.kind, unit.unit_id)
+                else:
+                    failures.append((unit, ended.failure))
+                    if ended.started:
+                        # On a full disk the terminal alone hears of it.
+                        with suppress(OSError):
+                            fresh.append(_write_failure(unit, ended.failure, home))
             if time.monotonic() - last_ingest > INGEST_SECONDS:
                 results.ingest(home, fresh)
                 fresh, last_ingest = [], time.monotonic()

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from featdyn_engine import checkpoints
-from featdyn_engine.analyses.registry import ANALYSES
+from featdyn_engine.analyses.registry import ANALYSES, MEASUREMENTS
 from featdyn_engine.data import registry as data_registry
-from featdyn_engine.domain import Device, InputError, RunConfig, Unit
+from featdyn_engine.domain import Device, InputError, Job, RunConfig, Unit
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.parts import part_path
 from featdyn_engine.study import Study
@@ -18,6 +18,9 @@ from featdyn_engine.training import cpu_threads
 from featdyn_engine.units import evaluation_unit, training_unit
 
 BYTES_PER_ROW = 60
+# Forward passes of one image, about a quarter of an hour of ResNet-20 on a core: what a kill may
+# cost at most, unless a single unit is longer.
+MOST_AT_ONCE = 400_000.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,17 @@ class Plan:
     def waiting(self) -> tuple[Unit, ...]:
         """Units that still have to run."""
         return tuple(unit for unit in self.units if unit.unit_id not in self.finished)
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """What waits, as workers take it: a bundle in one go, unless it is too long a work."""
+        found: dict[str, list[list[Unit]]] = {}
+        for unit in self.waiting:
+            groups = found.setdefault(unit.bundle or unit.unit_id, [[]])
+            if groups[-1] and sum(each.cost for each in groups[-1]) + unit.cost > MOST_AT_ONCE:
+                groups.append([])
+            groups[-1].append(unit)
+        return tuple(Job(tuple(group)) for groups in found.values() for group in groups)
 
 
 @dataclass(frozen=True)
@@ -60,13 +74,14 @@ def resolve_device(asked: str) -> Device:
 def plan(study: Study, home: Path) -> Plan:
     """List every unit of a study once: trainings, evaluation sets, then analyses."""
     units: dict[str, Unit] = {}
-    for run in study.runs:
+    for run in (*study.runs, *study.control_runs()):
         label = f"train {run.name}"
         units[run.config.run_id] = training_unit(run.config, label, run.train_size)
     for kind, settings in study.analyses:
-        for run in study.runs:
-            for config in ANALYSES[kind].evaluation_sets(settings, run.config, home):
-                units[config.eval_id] = evaluation_unit(config)
+        if kind in MEASUREMENTS:
+            for run in study.runs:
+                for config in MEASUREMENTS[kind].evaluation_sets(settings, run.config, home):
+                    units[config.eval_id] = evaluation_unit(config)
     arm_of = {run.config.run_id: run.name for run in study.runs}
     analyses = study.units(home)
     # The longest first: two workers then end together.

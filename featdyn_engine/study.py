@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featdyn_engine.analyses.registry import ANALYSES
+from featdyn_engine.analyses.registry import ANALYSES, EXTRA_RUNS, MEASUREMENTS, SUMMARIES
 from featdyn_engine.arms import ArmReader, StudyRun
-from featdyn_engine.domain import Device, InputError, Unit
+from featdyn_engine.domain import Device, InputError, RunConfig, Unit
 from featdyn_engine.study_file import StudyFile
 from featdyn_engine.validation import dotted, validated
 
@@ -33,14 +33,40 @@ class Study:
         """CPU threads that a worker of this study needs."""
         return max(run.config.threads for run in self.runs)
 
+    def control_runs(self) -> list[StudyRun]:
+        """List the runs that its controls need and no arm is, each named after what it is for."""
+        known = {run.config.run_id for run in self.runs}
+        found = []
+        for kind, settings in self.analyses:
+            for run in self.runs:
+                for why, config in EXTRA_RUNS.get(kind, _no_runs)(settings, run.config):
+                    if config.run_id not in known:
+                        known.add(config.run_id)
+                        name = f"{run.name}: {why.replace('_', ' ')}"
+                        found.append(StudyRun(run.arm, name, config, run.train_size, "control"))
+        return found
+
     def units(self, home: Path) -> list[Unit]:
-        """Every unit of work of its analyses, without trainings and evaluation sets."""
-        return [
-            unit
-            for kind, settings in self.analyses
-            for run in self.runs
-            for unit in ANALYSES[kind].units(settings, run.config, home)
-        ]
+        """Every unit of work of its analyses, without trainings and evaluation sets.
+
+        Once each: two analyses may ask for the same.
+        """
+        planned: dict[str, Unit] = {}
+        for run in self.runs:
+            for kind, settings in self.analyses:
+                if kind in MEASUREMENTS:
+                    for unit in MEASUREMENTS[kind].units(settings, run.config, home):
+                        planned[unit.unit_id] = unit
+            of_run = [unit for unit in planned.values() if unit.run_id == run.config.run_id]
+            for kind, settings in self.analyses:
+                if kind in SUMMARIES:
+                    for unit in SUMMARIES[kind].units(settings, of_run):
+                        planned[unit.unit_id] = unit
+        return list(planned.values())
+
+
+def _no_runs(settings: Any, run: RunConfig) -> list[tuple[str, RunConfig]]:  # noqa: ARG001
+    return []
 
 
 def _analysis(entry: dict[str, Any], index: int) -> tuple[str, Any]:

@@ -1,4 +1,4 @@
-"""What a worker does: one unit of work, from its specification to its Parquet part.
+"""What a worker does: a job, from the specifications of its units to their Parquet parts.
 
 Needs no store: workers run where neither duckdb nor polars is installed.
 """
@@ -17,9 +17,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from featdyn_engine import __version__
-from featdyn_engine.analyses.registry import ANALYSES
+from featdyn_engine.analyses.registry import ANALYSES, TOGETHER, Tables
 from featdyn_engine.data import evaluation
-from featdyn_engine.domain import EvalConfig, InputError, RunConfig, RunFailedError, Unit
+from featdyn_engine.domain import EvalConfig, InputError, Job, RunConfig, RunFailedError, Unit
 from featdyn_engine.parts import write_part
 from featdyn_engine.training import cpu_threads, train
 
@@ -34,6 +34,8 @@ EVALUATIONS = pa.schema(
         ("labels", pa.string()),
         ("corruption", pa.string()),
         ("severity", pa.int32()),
+        ("class_names", pa.list_(pa.string())),
+        ("targets", pa.list_(pa.uint8())),
         ("config", pa.string()),
     ]
 )
@@ -82,27 +84,44 @@ def describe_evaluation(config: EvalConfig, home: Path) -> pa.Table:
         "labels": config.labels,
         "corruption": config.corruption,
         "severity": config.severity,
+        "class_names": examples.class_names,
+        # The label that each example is scored against, in the order of predictions.
+        "targets": examples.labels.tolist() if len(examples.class_names) <= 256 else None,
         "config": dumps(asdict(config), sort_keys=True),
     }
     return pa.Table.from_pylist([row], EVALUATIONS)
 
 
-def perform(unit: Unit, home: Path, threads: int, progress: Callable[[float], None]) -> None:
-    """Do a unit of work and write its part, with how and when in the part's metadata."""
+def _results(job: Job, home: Path, progress: Callable[[float], None]) -> list[Tables]:
+    """Do the work of a job: the tables of each of its units."""
+    specs = [unit.spec for unit in job.units]
+    if job.kind == "metrics":
+        return [{job.kind: train(spec, home, progress)} for spec in specs]
+    if job.kind == "evaluations":
+        return [{job.kind: describe_evaluation(spec, home)} for spec in specs]
+    if job.kind in TOGETHER:
+        return TOGETHER[job.kind](specs, home, progress)
+    tables = [ANALYSES[job.kind].compute(spec, home, progress) for spec in specs]
+    return [table if isinstance(table, dict) else {job.kind: table} for table in tables]
+
+
+def perform(job: Job, home: Path, threads: int, progress: Callable[[float], None]) -> None:
+    """Do a job and write the parts of its units, with how and when in their metadata."""
     started = time.monotonic()
     with cpu_threads(threads):
-        if unit.kind == "metrics":
-            table = train(unit.spec, home, progress)
-        elif unit.kind == "evaluations":
-            table = describe_evaluation(unit.spec, home)
-        else:
-            table = ANALYSES[unit.kind].compute(unit.spec, home, progress)
+        results = _results(job, home, progress)
+    seconds = time.monotonic() - started
+    for unit, tables in zip(job.units, results, strict=True):
+        _write(unit, tables, home, seconds * unit.cost / job.cost)
+
+
+def _write(unit: Unit, tables: Tables, home: Path, seconds: float) -> None:
+    """Write the parts of a unit; that of its own kind, which says that it is done, comes last."""
     about = {
-        "kind": unit.kind,
         "unit_id": unit.unit_id,
         "run_id": unit.run_id,
         "label": unit.label,
-        "seconds": round(time.monotonic() - started, 3),
+        "seconds": round(seconds, 3),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "featdyn": __version__,
@@ -111,15 +130,16 @@ def perform(unit: Unit, home: Path, threads: int, progress: Callable[[float], No
             "machine": platform.machine(),
         },
     }
-    write_part(home, unit.kind, unit.unit_id, table, about)
+    for kind in sorted(tables, key=lambda kind: kind == unit.kind):
+        write_part(home, kind, unit.unit_id, tables[kind], {"kind": kind, **about})
 
 
 def attempt(
-    unit: Unit, home: Path, threads: int, progress: Callable[[float], None]
+    job: Job, home: Path, threads: int, progress: Callable[[float], None]
 ) -> Failure | None:
-    """Perform a unit; return why it failed, if it did."""
+    """Perform a job; return why it failed, if it did."""
     try:
-        perform(unit, home, threads, progress)
+        perform(job, home, threads, progress)
     except RunFailedError as problem:
         return Failure(str(problem), problem.step)
     except InputError as problem:

@@ -139,7 +139,7 @@ def units_over(
     return planned
 
 
-def units(settings: Settings, run: RunConfig, planned: Sequence[Unit]) -> list[Unit]:
+def units(settings: Settings, planned: Sequence[Unit]) -> list[Unit]:
     """Plan the scores of a run from the ``splices`` and ``controls`` units planned on it.
 
     Cubes that keep no predictions, or were refined only to a half-width, can't be scored.

@@ -1,13 +1,23 @@
 """The analyses that a study can ask for: one line each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from featdyn_engine.analyses import splices
+from featdyn_engine.analyses import (
+    comparators,
+    connectivity,
+    consistency,
+    controls,
+    displacement,
+    splices,
+)
 from featdyn_engine.domain import EvalConfig, RunConfig, Unit
+
+# Rows by kind of part: a unit may write companions beside the part of its own kind.
+Tables = dict[str, pa.Table]
 
 
 class Analysis(Protocol):
@@ -21,16 +31,46 @@ class Analysis(Protocol):
     def TABLE(self) -> pa.Schema:  # noqa: N802
         """The columns of its rows."""
 
+    def compute(
+        self, spec: Any, home: Path, progress: Callable[[float], None]
+    ) -> pa.Table | Tables:
+        """Do one unit: load, call science, return rows of TABLE, with companions if any."""
+
+
+class Measurement(Analysis, Protocol):
+    """An analysis of networks, on evaluation sets that it names."""
+
     def evaluation_sets(self, settings: Any, run: RunConfig, home: Path) -> list[EvalConfig]:
         """Name the sets that a run is scored on."""
 
     def units(self, settings: Any, run: RunConfig, home: Path) -> list[Unit]:
         """Plan the work on a run. Raises InputError for settings that don't fit its network."""
 
-    def compute(self, spec: Any, home: Path, progress: Callable[[float], None]) -> pa.Table:
-        """Do one unit: load, call science, return rows of TABLE."""
+
+class Summary(Analysis, Protocol):
+    """An analysis of other analyses' parts."""
+
+    def units(self, settings: Any, planned: Sequence[Unit]) -> list[Unit]:
+        """Plan the work on a run from the units of other analyses that are planned on it."""
 
 
-ANALYSES: dict[str, Analysis] = {
+MEASUREMENTS: dict[str, Measurement] = {
     "splices": splices,
+    "controls": controls,
+    "displacement": displacement,
+    "comparators": comparators,
+    "connectivity": connectivity,
+}
+SUMMARIES: dict[str, Summary] = {
+    "consistency": consistency,
+}
+ANALYSES: dict[str, Analysis] = {**MEASUREMENTS, **SUMMARIES}
+# Runs that a study's analysis needs besides the study's own: (why, run).
+EXTRA_RUNS: dict[str, Callable[[Any, RunConfig], list[tuple[str, RunConfig]]]] = {
+    "controls": controls.extra_runs,
+}
+# How units of one bundle are done in one go: specifications in, the tables of each out.
+TOGETHER: dict[str, Callable[[Sequence[Any], Path, Callable[[float], None]], list[Tables]]] = {
+    "splices": splices.compute_together,
+    "controls": controls.compute_together,
 }

@@ -1,24 +1,30 @@
-"""Splices: the matrix (shallow step x deep step) of a run at one cut, on one evaluation set."""
+"""Splices: the matrix (shallow step x deep step) of a run at each cut, on an evaluation set."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 import torch
-from annotated_types import MinLen
+from annotated_types import Ge, Gt, Lt, MinLen
+from torch import Tensor, nn
 
-from featdyn_engine import checkpoints
+from featdyn_engine.analyses import cells
+from featdyn_engine.analyses.cells import Estimate
+from featdyn_engine.analyses.networks import stored_networks, training_batches
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
+from featdyn_engine.data.evaluation import EvalSet
 from featdyn_engine.domain import (
+    NOT_IDENTITY,
     STRICT,
     Count,
     Cut,
     EvalConfig,
     InputError,
     Norm,
+    Precision,
     RunConfig,
     Seed,
     Severity,
@@ -27,37 +33,19 @@ from featdyn_engine.domain import (
     identity,
 )
 from featdyn_engine.models import registry
-from featdyn_engine.science import consistency
-from featdyn_engine.science.splice import splice_matrix
+from featdyn_engine.science.cube import SpliceCube
+from featdyn_engine.science.execution import SAMPLE, placed, prepared
+from featdyn_engine.science.recalibrated import recalibrated_cube
+from featdyn_engine.science.refinement import refined_cube
+from featdyn_engine.science.splice import Progress, plain_predictions, splice_cube
 
-TABLE = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("shallow_run_id", pa.string()),
-        ("control", pa.string()),
-        ("replicate", pa.int32()),
-        ("eval_id", pa.string()),
-        ("split", pa.string()),
-        ("corruption", pa.string()),
-        ("severity", pa.int32()),
-        ("cut", pa.string()),
-        ("depth", pa.int32()),
-        ("shallow_step", pa.int64()),
-        ("deep_step", pa.int64()),
-        ("norm", pa.string()),
-        ("dtype", pa.string()),
-        ("batch_size", pa.int32()),
-        ("n", pa.int64()),
-        ("correct", pa.int64()),
-        ("accuracy", pa.float64()),
-        ("loss", pa.float64()),
-        ("margin", pa.float64()),
-        ("agreement", pa.float64()),
-        ("chance", pa.float64()),
-        ("retention", pa.float64()),
-        ("half_width", pa.float64()),
-    ]
-)
+TABLE = cells.TABLE
+RECALIBRATED = ("recalibrate", "recalibrate_deep")
+# Expected work in images: estimating statistics anew (2,000 in training mode), and what a cell
+# takes on average until it is known to one point.
+RECALIBRATION_COST, ANYTIME_COST = 2600.0, 1500.0
+# Below this share of predictions equal to float32's, lower precision measures something else.
+LEAST_DTYPE_AGREEMENT = 0.995
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,25 +67,37 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a study asks for: cuts by name or all interior ones, evaluation sets, norm modes."""
+    """What a study asks for: cuts by name or all interior ones, evaluation sets, norm modes.
+
+    ``half_width``: each cell is refined only until its accuracy on the whole set is known to
+    this (95 %); None evaluates every example. ``predictions`` keeps what was predicted for each
+    example, one byte; scores with intervals need it. ``memory`` bounds the features held, in MiB.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     cuts: Literal["all"] | Annotated[tuple[str, ...], MinLen(1)] = "all"
     evaluations: Annotated[tuple[Evaluation, ...], MinLen(1)] = (Evaluation(split="test"),)
     norm: Annotated[tuple[Norm, ...], MinLen(1)] = ("inherit",)
     batch_size: Count = 250
+    dtype: Precision = "float32"
+    half_width: Annotated[float, Gt(0), Lt(0.5)] | None = None
+    predictions: bool = True
+    memory: Annotated[int, Ge(16)] = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """One unit of work: one cut of one run on one evaluation set."""
+    """One unit of work: one cut of one run on one evaluation set. ``half_width`` 0: a census."""
 
     run: RunConfig
     evaluation: EvalConfig
     cut: Cut
     norm: Norm
     batch_size: int
-    dtype: Literal["float32"] = "float32"
+    dtype: Precision = "float32"
+    half_width: float = 0.0
+    predictions: bool = True
+    memory: int = field(default=2048, metadata=NOT_IDENTITY)
 
 
 def evaluation_sets(settings: Settings, run: RunConfig, home: Path) -> list[EvalConfig]:
@@ -105,129 +105,228 @@ def evaluation_sets(settings: Settings, run: RunConfig, home: Path) -> list[Eval
 
     Raises InputError for corrupted images that are not where they should be.
     """
-    asked = [
-        EvalConfig(
-            data=run.data,
-            split=wanted.split,
-            n=wanted.n,
-            subset_seed=wanted.subset_seed,
-            labels="trained_on" if wanted.split == "train" else "true",
-            label_noise=run.label_noise if wanted.split == "train" else 0.0,
-            # Without noise its seed changes nothing: equal sets have equal ids.
-            seed_labels=run.seeds.labels if wanted.split == "train" and run.label_noise else 0,
-            corruption=wanted.corruption,
-            severity=wanted.severity,
-            corruption_folder=wanted.corruption_folder,
-        )
-        for wanted in settings.evaluations
-    ]
-    return [evaluation.identified(config, home) for config in asked]
+    return [asked_set(wanted, run, home) for wanted in settings.evaluations]
 
 
-def wanted_cuts(settings: Settings, run: RunConfig, home: Path) -> list[Cut]:
+def asked_set(wanted: Evaluation, run: RunConfig, home: Path) -> EvalConfig:
+    """Name one set of a run; see ``evaluation_sets``."""
+    trained_on = wanted.split == "train"
+    config = EvalConfig(
+        data=run.data,
+        split=wanted.split,
+        n=wanted.n,
+        subset_seed=wanted.subset_seed,
+        labels="trained_on" if trained_on else "true",
+        label_noise=run.label_noise if trained_on else 0.0,
+        # Without noise its seed changes nothing: equal sets have equal ids.
+        seed_labels=run.seeds.labels if trained_on and run.label_noise else 0,
+        corruption=wanted.corruption,
+        severity=wanted.severity,
+        corruption_folder=wanted.corruption_folder,
+    )
+    return evaluation.identified(config, home)
+
+
+def wanted_cuts(cuts: Literal["all"] | tuple[str, ...], run: RunConfig, home: Path) -> list[Cut]:
     """Cuts of the network that a study asks for. Raises InputError for a name it doesn't have."""
     known = registry.cuts(run.network, data_registry.load(run.data, home).task)
-    if settings.cuts == "all":
+    if cuts == "all":
         return known
     names = [cut.name for cut in known]
-    for name in settings.cuts:
+    for name in cuts:
         if name not in names:
             raise InputError(
                 f"cuts: expected names among {', '.join(names)} (the interior cuts of "
                 f"{run.network.name}), got {name!r}"
             )
-    return [cut for cut in known if cut.name in settings.cuts]
+    return [cut for cut in known if cut.name in cuts]
+
+
+def norms(wanted: Sequence[Norm], run: RunConfig, home: Path) -> list[Norm]:
+    """Modes that a network has: those asked for, or ``none`` alone without BatchNorm.
+
+    Raises InputError for ``none`` on a network with BatchNorm.
+    """
+    task = data_registry.load(run.data, home).task
+    if not registry.has_batch_norm(run.network, task):
+        return ["none"]
+    if "none" in wanted:
+        raise InputError(
+            f"norm: expected inherit, recalibrate or recalibrate_deep for {run.network.name} with "
+            "BatchNorm, got none; that is for networks without it"
+        )
+    return list(dict.fromkeys(wanted))
 
 
 def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:
-    """Plan one unit a cut, evaluation set and norm mode. Raises InputError (see wanted_cuts)."""
+    """Plan one unit a cut, evaluation set and norm mode.
+
+    Those that differ in the cut alone form a bundle, which one worker does in one go.
+    Raises InputError for a cut or a mode that the network doesn't have.
+    """
+    if settings.half_width is not None and set(settings.norm) - {"inherit", "none"}:
+        raise InputError(
+            "half_width: expected norm = ['inherit'] beside it, got "
+            f"{', '.join(settings.norm)}; leave half_width out to evaluate every example"
+        )
     planned = []
-    depths = len(registry.cuts(run.network, data_registry.load(run.data, home).task)) + 1
-    steps = len(run.stored_steps)
     for examples in evaluation_sets(settings, run, home):
-        n = evaluation.size(examples, home)
-        for norm in settings.norm:
-            for cut in wanted_cuts(settings, run, home):
+        for norm in norms(settings.norm, run, home):
+            for cut in wanted_cuts(settings.cuts, run, home):
                 spec = Spec(
                     run=run,
                     evaluation=examples,
                     cut=cut,
                     norm=norm,
                     batch_size=settings.batch_size,
+                    dtype=settings.dtype,
+                    half_width=settings.half_width or 0.0,
+                    predictions=settings.predictions,
+                    memory=settings.memory,
                 )
-                share = cut.depth / depths
-                planned.append(
-                    Unit(
-                        kind="splices",
-                        unit_id=identity(("splices", spec)),
-                        label=f"splices {cut.name} {_called(examples)}",
-                        spec=spec,
-                        run_id=run.run_id,
-                        needs=(run.run_id, examples.eval_id),
-                        cost=n * (steps * share + steps**2 * (1 - share)),
-                    )
-                )
+                planned.append(unit(spec, home))
     return planned
 
 
-def _called(examples: EvalConfig) -> str:
+def unit(spec: Spec, home: Path) -> Unit:
+    """Plan the unit of a specification."""
+    run, examples = spec.run, spec.evaluation
+    blocks = len(registry.cuts(run.network, data_registry.load(run.data, home).task)) + 1
+    steps, n = len(run.stored_steps), evaluation.size(examples, home)
+    scored = float(n)
+    if spec.norm in RECALIBRATED:
+        scored += RECALIBRATION_COST
+    elif spec.half_width:
+        scored = min(scored, ANYTIME_COST)
+    share = spec.cut.depth / blocks
+    return Unit(
+        kind="splices",
+        unit_id=identity(("splices", spec)),
+        label=f"splices {spec.cut.name} {called(examples)}, {spec.norm}",
+        spec=spec,
+        run_id=run.run_id,
+        needs=(run.run_id, examples.eval_id),
+        cost=scored * (steps * share + steps**2 * (1 - share)),
+        bundle=identity(("splices", replace(spec, cut=Cut("", 0)))),
+    )
+
+
+def called(examples: EvalConfig) -> str:
+    """Name a set in a label."""
     if examples.corruption == "none":
         return examples.split
     return f"{examples.split} {examples.corruption} {examples.severity}"
 
 
-def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> pa.Table:
+def compute(spec: Spec, home: Path, progress: Progress) -> dict[str, pa.Table]:
     """Score every pair of the run's checkpoints at the cut: T^2 rows of TABLE."""
-    run, cut = spec.run, spec.cut
-    examples = evaluation.load(spec.evaluation, home)
-    classes = len(examples.class_names)
-    task = data_registry.load(run.data, home).task
-    folder = checkpoints.run_folder(home, run.run_id)
-    # As they are on disk: a run that ended early has fewer than were planned.
-    steps = [each.step for each in checkpoints.listing(folder)]
-    networks = []
-    for step in steps:
-        network = registry.build(run.network, task)
-        network.load_state_dict(checkpoints.load(folder, step))
-        networks.append(network.eval())
-    matrix = splice_matrix(
-        networks, cut.depth, examples.images, examples.labels, spec.batch_size, progress
+    return compute_together([spec], home, progress)[0]
+
+
+def compute_together(
+    specs: Sequence[Spec], home: Path, progress: Progress
+) -> list[dict[str, pa.Table]]:
+    """Score every pair at the cuts of specifications that differ in nothing else.
+
+    Raises InputError where bfloat16 predicts too differently from float32.
+    """
+    first = specs[0]
+    examples = evaluation.load(first.evaluation, home)
+    steps, networks = stored_networks(first.run, home)
+    depths = [spec.cut.depth for spec in specs]
+    if first.norm in RECALIBRATED:
+        measured = _recalibrated(first, networks, depths, examples, home, progress)
+    else:
+        measured = _inherited(first, networks, depths, examples, progress)
+    origin = cells.Origin(
+        run_id=first.run.run_id,
+        shallow_run_id=first.run.run_id,
+        evaluation=first.evaluation,
+        norm=first.norm,
+        dtype=first.dtype,
+        batch_size=first.batch_size,
+        target_half_width=first.half_width,
+        dtype_agreement=measured.dtype_agreement,
     )
-    label_shares = torch.bincount(examples.labels, minlength=classes).double() / matrix.n
-    chance = consistency.chance(label_shares, matrix.predicted.double() / matrix.n)
-    retention = consistency.retention(matrix.correct, matrix.n, chance)
-    rows = []
-    for i, shallow_step in enumerate(steps):
-        for j, deep_step in enumerate(steps):
-            correct = int(matrix.correct[i, j])
-            kept = float(retention[i, j])
-            rows.append(
-                {
-                    "run_id": run.run_id,
-                    "shallow_run_id": run.run_id,
-                    "control": "none",
-                    "replicate": 0,
-                    "eval_id": spec.evaluation.eval_id,
-                    "split": spec.evaluation.split,
-                    "corruption": spec.evaluation.corruption,
-                    "severity": spec.evaluation.severity,
-                    "cut": cut.name,
-                    "depth": cut.depth,
-                    "shallow_step": shallow_step,
-                    "deep_step": deep_step,
-                    "norm": spec.norm,
-                    "dtype": spec.dtype,
-                    "batch_size": spec.batch_size,
-                    "n": matrix.n,
-                    "correct": correct,
-                    "accuracy": correct / matrix.n,
-                    "loss": float(matrix.loss[i, j]),
-                    "margin": float(matrix.margin[i, j]),
-                    "agreement": float(matrix.agreement[i, j]),
-                    "chance": float(chance[i, j]),
-                    "retention": None if kept != kept else kept,
-                    # Every example of the set was evaluated: nothing of it is left to estimate.
-                    "half_width": 0.0,
-                }
+    result = []
+    for d, spec in enumerate(specs):
+        cube, own, estimate = measured.cube, measured.own[d], measured.estimate
+        tables = cells.tables(
+            origin, spec.cut, cube, (steps, steps), examples.labels, own, estimate
+        )
+        if not spec.predictions:
+            tables.pop("predictions", None)
+        result.append(tables)
+    return result
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A cube, and what the networks themselves predict under its normalisation, (D, T, N)."""
+
+    cube: SpliceCube
+    own: Tensor
+    estimate: Estimate | None = None
+    dtype_agreement: float = 1.0
+
+
+def _diagonal(cube: SpliceCube) -> Tensor:
+    every = torch.arange(cube.predicted.shape[1])
+    return cube.predicted[:, every, every]
+
+
+def _recalibrated(
+    first: Spec,
+    networks: Sequence[nn.Sequential],
+    depths: Sequence[int],
+    examples: EvalSet,
+    home: Path,
+    progress: Progress,
+) -> _Measured:
+    device = torch.device(first.run.device)
+    cube = recalibrated_cube(
+        networks,
+        networks,
+        depths,
+        examples.images.to(device),
+        examples.labels.to(device),
+        training_batches(first.run, home),
+        first.batch_size,
+        whole=first.norm == "recalibrate",
+        progress=progress,
+    )
+    return _Measured(cube, _diagonal(cube))
+
+
+def _inherited(
+    first: Spec,
+    networks: Sequence[nn.Sequential],
+    depths: Sequence[int],
+    examples: EvalSet,
+    progress: Progress,
+) -> _Measured:
+    device, memory = torch.device(first.run.device), first.memory * 2**20
+    images, labels = placed(examples.images, device), examples.labels.to(device)
+    fast = [prepared(network, images[:SAMPLE]) for network in networks]
+    dtype_agreement = 1.0
+    if first.dtype != "float32":
+        exact = plain_predictions(fast, images, first.batch_size)
+        fast = [prepared(network, images[:SAMPLE], first.dtype) for network in networks]
+        images = placed(images, device, first.dtype)
+        lower = plain_predictions(fast, images, first.batch_size)
+        dtype_agreement = float((exact == lower).double().mean())
+        if dtype_agreement < LEAST_DTYPE_AGREEMENT:
+            raise InputError(
+                f"dtype: expected {first.dtype} to predict as float32 does on at least "
+                f"{LEAST_DTYPE_AGREEMENT:.1%} of the examples, got {dtype_agreement:.1%}; use "
+                "float32"
             )
-    return pa.Table.from_pylist(rows, TABLE)
+    if not first.half_width:
+        cube = splice_cube(
+            fast, fast, depths, images, labels, first.batch_size, memory, progress=progress
+        )
+        return _Measured(cube, _diagonal(cube), dtype_agreement=dtype_agreement)
+    cube, accuracy, half_width = refined_cube(
+        fast, depths, images, labels, first.batch_size, first.half_width, memory, progress
+    )
+    return _Measured(cube, _diagonal(cube), Estimate(accuracy, half_width), dtype_agreement)

@@ -1,4 +1,4 @@
-"""Units of work in processes of this machine."""
+"""Jobs in processes of this machine."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from featdyn_engine.domain import Unit
+from featdyn_engine.domain import Job
 from featdyn_engine.units import Failure, attempt
 
 REPORT_SECONDS = 0.2
@@ -22,12 +22,12 @@ _reports: Any = None
 
 @dataclass(frozen=True)
 class Ended:
-    """A unit that is over: with its part, or with the reason why not.
+    """A job that is over: with its parts, or with the reason why not.
 
     ``started``: whether it was tried at all, or only waited for a unit that failed.
     """
 
-    unit: Unit
+    job: Job
     failure: Failure | None = None
     started: bool = True
 
@@ -46,17 +46,17 @@ def _start_worker(reports: Any) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
-def _work(unit: Unit, home: Path, threads: int) -> Failure | None:
+def _work(job: Job, home: Path, threads: int) -> Failure | None:
     last = 0.0
 
     def report(share: float) -> None:
         nonlocal last
         if time.monotonic() - last > REPORT_SECONDS:
             last = time.monotonic()
-            _reports.put((unit.unit_id, share))
+            _reports.put((job.job_id, share))
 
     report(0.0)
-    return attempt(unit, home, threads, report)
+    return attempt(job, home, threads, report)
 
 
 def _drain(reports: Any) -> Iterator[tuple[str, float]]:
@@ -67,25 +67,25 @@ def _drain(reports: Any) -> Iterator[tuple[str, float]]:
             return
 
 
-def run_units(
-    units: Sequence[Unit],
+def run_jobs(
+    jobs: Sequence[Job],
     finished: set[str],
     home: Path,
     workers: int,
     threads: int,
-    on_progress: Callable[[Unit, float], None],
+    on_progress: Callable[[Job, float], None],
 ) -> Iterator[Ended]:
-    """Run units in ``workers`` processes of ``threads`` threads each, in the order of their needs.
+    """Run jobs in ``workers`` processes of ``threads`` threads each, in the order of their needs.
 
-    ``finished`` names units done before. A unit whose need failed ends with an error itself.
-    ``on_progress`` hears the share done of running units, in the caller's thread.
+    ``finished`` names units done before. A job with a need that failed ends with an error itself.
+    ``on_progress`` hears the share done of running jobs, in the caller's thread.
     """
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
-    by_id = {unit.unit_id: unit for unit in units}
+    by_id = {job.job_id: job for job in jobs}
     waiting = dict(by_id)
     done, failed = set(finished), set[str]()
-    running: dict[Future[Failure | None], Unit] = {}
+    running: dict[Future[Failure | None], Job] = {}
     pool = ProcessPoolExecutor(workers, context, _start_worker, (reports,))
     broken = False
     try:
@@ -93,31 +93,31 @@ def run_units(
             if broken and not running:
                 pool = ProcessPoolExecutor(workers, context, _start_worker, (reports,))
                 broken = False
-            for unit in list(waiting.values()):
-                if failed.intersection(unit.needs):
-                    del waiting[unit.unit_id]
-                    failed.add(unit.unit_id)
+            for job in list(waiting.values()):
+                if failed.intersection(job.needs):
+                    del waiting[job.job_id]
+                    failed.update(unit.unit_id for unit in job.units)
                     reason = Failure("not started: a unit that it needs has failed")
-                    yield Ended(unit, reason, started=False)
-                elif len(running) < workers and not broken and done.issuperset(unit.needs):
+                    yield Ended(job, reason, started=False)
+                elif len(running) < workers and not broken and done.issuperset(job.needs):
                     try:
-                        running[pool.submit(_work, unit, home, threads)] = unit
-                    except BrokenProcessPool:  # an idle worker died: nothing of this unit is lost
+                        running[pool.submit(_work, job, home, threads)] = job
+                    except BrokenProcessPool:  # an idle worker died: nothing of this job is lost
                         broken = True
                         break
-                    del waiting[unit.unit_id]
+                    del waiting[job.job_id]
             ended, _ = wait(running, timeout=REPORT_SECONDS, return_when=FIRST_COMPLETED)
-            for unit_id, share in _drain(reports):
-                on_progress(by_id[unit_id], share)
+            for job_id, share in _drain(reports):
+                on_progress(by_id[job_id], share)
             for future in ended:
-                unit = running.pop(future)
+                job = running.pop(future)
                 try:
                     failure = future.result()
                 except BrokenProcessPool:
                     failure = Failure("its worker process died (killed, or out of memory)")
                     broken = True
-                (failed if failure else done).add(unit.unit_id)
-                yield Ended(unit, failure)
+                (failed if failure else done).update(unit.unit_id for unit in job.units)
+                yield Ended(job, failure)
     finally:
         for process in multiprocessing.active_children():
             process.terminate()

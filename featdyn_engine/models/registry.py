@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from featdyn_engine.domain import STRICT, Cut, InputError, NetworkConfig, Task, interior_cuts
 from featdyn_engine.models import factory, mlp, resnet, torchvision_models, vgg, vit
@@ -102,6 +103,13 @@ def build(config: NetworkConfig, task: Task, seed: int = 0) -> BlockNetwork:
         # Not torch.manual_seed, which would reseed the accelerators too.
         torch.default_generator.manual_seed(seed)
         return found.build(task, config.norm_layer, options)
+
+
+def has_batch_norm(config: NetworkConfig, task: Task) -> bool:
+    """Whether what a network computes depends on running statistics."""
+    with torch.device("cpu" if factory.is_factory(config.name) else "meta"):
+        modules = build(config, task).modules()
+    return any(isinstance(module, _BatchNorm) and module.track_running_stats for module in modules)
 
 
 def cuts(config: NetworkConfig, task: Task) -> list[Cut]:

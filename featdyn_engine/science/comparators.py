@@ -38,7 +38,7 @@ def past(steps: Sequence[int], share: float) -> list[int]:
 
     The same that a training averages for its derived checkpoint.
     """
-    # 0.7 * 10 is a little more than 7.
+    # 0.55 * 100 is a little more than 55.
     first = share * max(steps) - 1e-6
     return [step for step in steps if step >= first]
 

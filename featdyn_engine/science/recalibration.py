@@ -1,15 +1,53 @@
 """BatchNorm statistics of a changed network, estimated anew from training images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
+def batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """List the layers whose behaviour depends on running statistics."""
+    return [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
+
+
+@contextmanager
+def estimating(network: nn.Module) -> Iterator[None]:
+    """Let passes inside the block set all running statistics to plain means over mini-batches.
+
+    Only BatchNorm is in training mode, where it normalises by the mini-batch at hand; anything
+    else (dropout) stays as it was. Afterwards modes and momenta are as before.
+    """
+    norms = batch_norms(network)
+    before = [(norm.momentum, norm.training) for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    try:
+        yield
+    finally:
+        for norm, (momentum, training) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            norm.train(training)
+
+
+@torch.no_grad()
 def recalibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Estimate all running means and variances of ``network`` anew, in place; weights stay.
 
     They become plain means over the batches (N, C, H, W), normalised training images, all of
-    one size. Mode and weights are left as they were. A network without BatchNorm stays as it is.
+    one size (as torch.optim.swa_utils.update_bn does, but for dropout, which stays off). A
+    network without BatchNorm stays as it is.
     """
-    update_bn(batches, network)
+    if not batch_norms(network):
+        return
+    with estimating(network):
+        for batch in batches:
+            network(batch)

@@ -1,34 +1,25 @@
 """Splices: the shallow part of one checkpoint under the deep part of another.
 
 Splice(s, t, d) = g_t o h_s with h_s = f[1:d](theta_s) and g_t = f[d+1:L](theta_t), after Ruan,
-Gai & Zhang (arXiv 2509.20334), whose object is s < t ("forward"). BatchNorm mode ``inherit``:
-every block brings its own weights *and* its own running statistics.
+Gai & Zhang (arXiv 2509.20334), whose object is s < t ("forward"). Normalisation ``inherit``:
+every block brings its own weights *and* its own running statistics; a network without
+BatchNorm (``none``) has none to bring.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from featdyn_engine.science.cube import SpliceCube, Tally
+from featdyn_engine.science.execution import exact_arithmetic, feature_bytes, taps
 
-@dataclass(frozen=True)
-class SpliceMatrix:
-    """Scores of every pair of T checkpoints at one cut; row: shallow s, column: deep t.
+MEMORY = 2 * 2**30
+Progress = Callable[[float], None]
 
-    n: examples N. correct: int64 (T, T), 0 to N. loss: float64 (T, T), mean cross-entropy in
-    nats. margin: float64 (T, T), mean of the true logit minus the largest other. agreement:
-    float64 (T, T), share of examples with the prediction of network t itself, 0 to 1.
-    predicted: int64 (T, T, K), how often each class was predicted.
-    """
 
-    n: int
-    correct: Tensor
-    loss: Tensor
-    margin: Tensor
-    agreement: Tensor
-    predicted: Tensor
+def silent(share: float) -> None:
+    """Hear of progress and say nothing."""
 
 
 def compose(shallow: nn.Sequential, deep: nn.Sequential, depth: int) -> nn.Sequential:
@@ -44,61 +35,109 @@ def compose(shallow: nn.Sequential, deep: nn.Sequential, depth: int) -> nn.Seque
     return nn.Sequential(*list(shallow)[:depth], *list(deep)[depth:])
 
 
-def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the true logit minus the largest other. logits (N, K), labels (N,) to (N,)."""
-    true = logits.gather(1, labels[:, None])
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return true.squeeze(1) - others.amax(dim=1)
+def check(networks: Sequence[nn.Sequential], depths: Sequence[int], labels: Tensor) -> None:
+    """Raise ValueError for what can't be spliced; see ``splice_cube``."""
+    if not len(labels):
+        raise ValueError("images: expected at least one image, got none")
+    if len({len(network) for network in networks}) != 1:
+        raise ValueError("networks: expected the same number of blocks in each")
+    for depth in depths:
+        if not 1 <= depth < len(networks[0]):
+            raise ValueError(f"depth: expected 1 to {len(networks[0]) - 1}, got {depth}")
+    if any(module.training for network in networks for module in network.modules()):
+        raise ValueError("expected networks in evaluation mode: call .eval() first")
+
+
+def depth_groups(sizes: dict[int, int], room: int) -> list[list[int]]:
+    """Divide depths into consecutive groups whose features of one network fit into ``room`` bytes.
+
+    sizes: bytes of one mini-batch's features at each depth. Raises ValueError where one alone
+    does not fit.
+    """
+    groups: list[list[int]] = []
+    used = room + 1
+    for depth, size in sorted(sizes.items()):
+        if size > room:
+            raise ValueError(
+                f"memory: expected room for {size / 2**20:,.0f} MiB of features, got "
+                f"{room / 2**20:,.0f} MiB; allow more, or take a smaller batch_size"
+            )
+        if used + size > room:
+            groups.append([])
+            used = 0
+        groups[-1].append(depth)
+        used += size
+    return groups
+
+
+def shares(count: int, most: int) -> Iterator[range]:
+    """Divide 0 .. count - 1 into consecutive ranges of at most ``most``."""
+    for start in range(0, count, max(most, 1)):
+        yield range(start, min(start + max(most, 1), count))
 
 
 @torch.inference_mode()
-def splice_matrix(
-    networks: Sequence[nn.Sequential],
-    depth: int,
+def plain_predictions(networks: Sequence[nn.Sequential], images: Tensor, batch_size: int) -> Tensor:
+    """Classes that the networks themselves predict: int64 (T, N), on the CPU."""
+    with exact_arithmetic():
+        rows = [
+            torch.cat([network(x).argmax(dim=1) for x in images.split(batch_size)]).cpu()
+            for network in networks
+        ]
+    return torch.stack(rows)
+
+
+@torch.inference_mode()
+def splice_cube(
+    shallow: Sequence[nn.Sequential],
+    deep: Sequence[nn.Sequential],
+    depths: Sequence[int],
     images: Tensor,
     labels: Tensor,
     batch_size: int,
-    progress: Callable[[float], None] = lambda share: None,
-) -> SpliceMatrix:
-    """Evaluate every pair of T networks at the cut behind block ``depth``.
+    memory: int = MEMORY,
+    wanted: Tensor | None = None,
+    progress: Progress = silent,
+) -> SpliceCube:
+    """Evaluate every pair of S shallow and T deep parts at every one of D cuts.
 
-    Shallow features are computed once per network and batch; T^2 deep parts run on them.
-    Networks must be in evaluation mode. images: (N, C, H, W), normalised; labels: int64 (N,).
-    ``progress`` hears the share done, 0 to 1. Sums are kept in float64.
+    Features of all cuts come from one pass of each shallow network over each mini-batch; where
+    ``shallow`` and ``deep`` are the same list, that pass is the diagonal of every cut as well.
+    Networks must be in evaluation mode, on one device with the images. images: (N, C, H, W),
+    normalised; labels: int64 (N,). ``memory`` bounds the bytes of features held: those of fewer
+    networks, then of fewer cuts are held at a time, and what doesn't fit is computed again. The
+    numbers don't depend on it. wanted: bool (S, T), the pairs to evaluate; None: all. ``progress``
+    hears the share done, 0 to 1.
 
-    Raises ValueError for a depth outside 1 .. L - 1, a network or a
-    block of one in training mode, networks of different length, or no images.
+    Raises ValueError for a depth outside 1 .. L - 1, a network or a block of one in training
+    mode, networks of different length, no images, or features that ``memory`` can't hold.
     """
-    if not len(labels):
-        raise ValueError("images: expected at least one image, got none")
-    size = len(networks)
-    if len({len(network) for network in networks}) != 1:
-        raise ValueError("networks: expected the same number of blocks in each")
-    if not 1 <= depth < len(networks[0]):
-        raise ValueError(f"depth: expected 1 to {len(networks[0]) - 1}, got {depth}")
-    if any(module.training for network in networks for module in network.modules()):
-        raise ValueError("expected networks in evaluation mode: call .eval() first")
-    shallow = [network[:depth] for network in networks]
-    deep = [network[depth:] for network in networks]
-    correct = torch.zeros(size, size, dtype=torch.int64)
-    agreeing = torch.zeros(size, size, dtype=torch.int64)
-    loss = torch.zeros(size, size, dtype=torch.float64)
-    margin = torch.zeros(size, size, dtype=torch.float64)
-    classes = deep[0](shallow[0](images[:1])).shape[1]
-    predicted = torch.zeros(size, size, classes, dtype=torch.int64)
-    batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
-    for done, (x, y) in enumerate(batches):
-        features = [part(x) for part in shallow]
-        for t in range(size):
-            reference = deep[t](features[t]).argmax(dim=1)
-            for s in range(size):
-                logits = deep[t](features[s])
-                prediction = logits.argmax(dim=1)
-                correct[s, t] += (prediction == y).sum()
-                agreeing[s, t] += (prediction == reference).sum()
-                loss[s, t] += F.cross_entropy(logits.double(), y, reduction="sum")
-                margin[s, t] += margins(logits, y).double().sum()
-                predicted[s, t] += torch.bincount(prediction, minlength=classes)
-            progress((done + (t + 1) / size) / len(batches))
-    n = len(labels)
-    return SpliceMatrix(n, correct, loss / n, margin / n, agreeing.double() / n, predicted)
+    check([*shallow, *deep], depths, labels)
+    same = shallow is deep
+    classes = deep[0](images[:1]).shape[1]
+    tally = Tally(tuple(depths), len(shallow), len(deep), labels, classes)
+    batch_size = min(batch_size, len(labels))
+    sizes = feature_bytes(shallow[0], images, depths)
+    sizes = {depth: size * batch_size for depth, size in sizes.items()}
+    groups = depth_groups(sizes, memory)
+    parts = {(t, depth): deep[t][depth:] for t in range(len(deep)) for depth in depths}
+    places = {depth: d for d, depth in enumerate(depths)}
+    done, cells = 0, len(depths) * len(shallow) * -(-len(labels) // batch_size)
+    with exact_arithmetic():
+        for start in range(0, len(labels), batch_size):
+            examples = slice(start, start + batch_size)
+            for group in groups:
+                room = memory // sum(sizes[depth] for depth in group)
+                for block in shares(len(shallow), room):
+                    held = {s: taps(shallow[s], images[examples], group) for s in block}
+                    for depth in group:
+                        for t in range(len(deep)):
+                            for s, (features, logits) in held.items():
+                                if wanted is not None and not wanted[s, t]:
+                                    continue
+                                if not (same and s == t):
+                                    logits = parts[t, depth](features[depth])
+                                tally.record(places[depth], s, t, examples, logits)
+                        done += len(block)
+                        progress(done / cells)
+    return tally.cube()

@@ -257,7 +257,12 @@ def compute_together(
     )
     steps = (bench.other_steps, bench.steps)
     labels = bench.labels.cpu()
-    return [cells.tables(origin, spec.cut, cube, steps, labels, own) for spec in specs]
+    result = []
+    for spec in specs:
+        tables = cells.tables(origin, spec.cut, cube, steps, labels, own)
+        # Rows like those of ``splices``, in parts of their own kind.
+        result.append({"controls": tables.pop("splices"), **tables})
+    return result
 
 
 class _Bench:

@@ -8,13 +8,21 @@ from store.queries.frames import frame
 
 def splice_choices(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
     """Which cubes there are for runs, one row each: set, norm, cut, control, corruption."""
+    # A unit of work is one cut of one cube: to take a row of each beats DISTINCT over all cells.
     return frame(
         connection,
         """
+        WITH cubes AS (
+            SELECT any_value(COLUMNS(* EXCLUDE unit_id)) FROM (
+                SELECT unit_id, run_id, shallow_run_id, eval_id, split, norm, cut, depth, control,
+                       corruption, severity
+                FROM base.splices WHERE run_id IN (SELECT unnest(?))
+            ) GROUP BY unit_id
+        )
         SELECT DISTINCT s.split, s.norm, s.cut, s.depth, e.classes, s.control, s.corruption,
                s.severity, s.eval_id, e.dataset
-        FROM splices AS s JOIN evaluations AS e USING (eval_id)
-        WHERE s.run_id IN (SELECT unnest(?))
+        FROM cubes AS s JOIN evaluations AS e USING (eval_id)
+        WHERE s.run_id IN (FROM base.wanted_runs) AND s.shallow_run_id IN (FROM base.wanted_runs)
         ORDER BY s.split DESC, s.norm, s.depth, s.control <> 'none', s.control,
                  s.corruption <> 'none', s.corruption, s.severity, s.eval_id
         """,
@@ -125,6 +133,9 @@ def matched_points(
             WHERE run_id IN (SELECT unnest(?)) AND split = ? AND cut = ? AND norm = ?
               AND control = 'none' AND corruption = 'none'
         ),
+        moved AS (
+            FROM displacement WHERE run_id IN (SELECT unnest(?)) AND split = ? AND cut = ?
+        ),
         final AS (
             FROM cells QUALIFY deep_step = max(deep_step) OVER (PARTITION BY run_id, eval_id)
         )
@@ -138,13 +149,13 @@ def matched_points(
           AND own.dtype = f.dtype AND own.batch_size = f.batch_size
           AND own.target_half_width = f.target_half_width
         JOIN checkpoints AS a ON a.run_id = f.run_id AND a.step = f.shallow_step
-        LEFT JOIN displacement AS d ON d.run_id = f.run_id AND d.eval_id = f.eval_id
-          AND d.cut = f.cut AND d.shallow_step = f.shallow_step AND d.deep_step = f.deep_step
+        LEFT JOIN moved AS d ON d.run_id = f.run_id AND d.eval_id = f.eval_id
+          AND d.shallow_step = f.shallow_step AND d.deep_step = f.deep_step
           AND d.norm = CASE f.norm WHEN 'none' THEN 'none' ELSE 'inherit' END
         WHERE f.shallow_step < f.deep_step
         ORDER BY f.run_id, f.shallow_step, f.eval_id, f.dtype, f.batch_size, f.target_half_width
         """,
-        [run_ids, split, cut, norm],
+        [run_ids, split, cut, norm, run_ids, split, cut],
     )
 
 

@@ -370,7 +370,8 @@ def write_all(home: Path) -> list[Path]:
         cells.setdefault(unit_of(cell), []).append(cell)
     for unit_id, names in cells.items():
         run = names[0][0]
-        parts.append(write(home, "splices", unit_id, [splice_row(cell) for cell in names], run))
+        kind = "splices" if names[0][2] == "none" else "controls"
+        parts.append(write(home, kind, unit_id, [splice_row(cell) for cell in names], run))
         rows = [prediction_row(cell) for cell in names]
         parts.append(write(home, "predictions", unit_id, rows, run))
     for run in ARMS:

@@ -244,10 +244,12 @@ ORPHANS = {
         "SELECT run_id FROM runs WHERE run_id NOT IN (SELECT run_id FROM study_runs)"
     ),
     "units that count other rows than the store": (
-        "SELECT kind, sum(row_count) AS counted FROM units GROUP BY kind HAVING counted <> "
-        "CASE kind "
-        + "".join(f"WHEN '{kind}' THEN (SELECT count(*) FROM {kind}) " for kind in UNIT_KINDS)
-        + "END"
+        "SELECT kind, unit_id, row_count FROM units EXCEPT ("
+        + " UNION ALL ".join(
+            f"SELECT '{kind}', unit_id, count(*) FROM base.{TABLES[kind]} GROUP BY unit_id"
+            for kind in UNIT_KINDS
+        )
+        + ")"
     ),
 }
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-
-from featdyn_engine.parts import part_path, write_part
+import pyarrow.parquet as pq
 
 STUDY = "by-hand"
 TRUE, SECOND, RANDOM, OTHER = ("a" * 12, "b" * 12, "c" * 12, "d" * 12)
@@ -51,7 +50,10 @@ def table(rows: list[dict[str, Any]]) -> pa.Table:
 def write(
     home: Path, kind: str, unit_id: str, rows: pa.Table | list[dict[str, Any]], run_id: str | None
 ) -> Path:
-    """Write a part as the engine does; return its path."""
+    """Write a part in the layout of docs/store.md; return its path.
+
+    Without the engine: these tests pass where torch is not installed.
+    """
     about = {
         "kind": kind,
         "unit_id": unit_id,
@@ -62,8 +64,11 @@ def write(
         "versions": {},
     }
     rows = rows if isinstance(rows, pa.Table) else table(rows)
-    write_part(home, kind, unit_id, rows, about)
-    return part_path(home, kind, unit_id)
+    rows = rows.add_column(0, "unit_id", pa.array([unit_id] * len(rows), pa.string()))
+    path = home / "parts" / kind / f"{unit_id}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(rows.replace_schema_metadata({"featdyn": json.dumps(about)}), path)
+    return path
 
 
 def cell_names() -> Iterator[CellName]:

@@ -22,6 +22,7 @@ EXIT_FINDING = 1
 EXIT_WRONG_INPUT = 2
 EXIT_INTERRUPTED = 130
 DEMO_STUDY = Path(__file__).parent / "demo.toml"
+FULL_DEMO_STUDY = Path(__file__).parent / "demo_full.toml"
 
 app = typer.Typer(
     help="Train networks, splice their checkpoints, fill the store that the explorer shows.",
@@ -98,9 +99,13 @@ def _run(path: Path, workers: int | None, device: Device, command: str) -> None:
 
 
 @app.command()
-def demo(workers: Workers = None, device: DeviceOption = Device.auto) -> None:
+def demo(
+    full: Annotated[bool, typer.Option("--full", help="Everything, over three seeds.")] = False,
+    workers: Workers = None,
+    device: DeviceOption = Device.auto,
+) -> None:
     """Run the embedded study: digits, ResNet-20, true against random labels; no download."""
-    _run(DEMO_STUDY, workers, device, "featdyn demo")
+    _run(FULL_DEMO_STUDY if full else DEMO_STUDY, workers, device, "featdyn demo")
 
 
 @app.command()

@@ -77,11 +77,9 @@ def plan(study: Study, home: Path) -> Plan:
     for run in (*study.runs, *study.control_runs()):
         label = f"train {run.name}"
         units[run.config.run_id] = training_unit(run.config, label, run.train_size)
-    for kind, settings in study.analyses:
-        if kind in MEASUREMENTS:
-            for run in study.runs:
-                for config in MEASUREMENTS[kind].evaluation_sets(settings, run.config, home):
-                    units[config.eval_id] = evaluation_unit(config)
+    for kind, settings, run in study.measurements:
+        for config in MEASUREMENTS[kind].evaluation_sets(settings, run.config, home):
+            units[config.eval_id] = evaluation_unit(config)
     arm_of = {run.config.run_id: run.name for run in study.runs}
     analyses = study.units(home)
     # The longest first: two workers then end together.

@@ -12,9 +12,18 @@ from typing import Any
 
 from featdyn_engine.analyses.registry import ANALYSES, EXTRA_RUNS, MEASUREMENTS, SUMMARIES
 from featdyn_engine.arms import ArmReader, StudyRun
-from featdyn_engine.domain import Device, InputError, RunConfig, Unit
+from featdyn_engine.domain import Device, InputError, Unit
 from featdyn_engine.study_file import StudyFile
 from featdyn_engine.validation import dotted, validated
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An analysis as a study asks for it: its kind and settings, and the arms that it is for."""
+
+    kind: str
+    settings: Any
+    arms: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -26,24 +35,35 @@ class Study:
     text: str
     must_fit: float | None
     runs: tuple[StudyRun, ...]
-    analyses: tuple[tuple[str, Any], ...]
+    analyses: tuple[Asked, ...]
 
     @property
     def threads(self) -> int:
         """CPU threads that a worker of this study needs."""
         return max(run.config.threads for run in self.runs)
 
+    @property
+    def measurements(self) -> list[tuple[str, Any, StudyRun]]:
+        """Every analysis of networks that is asked for: its kind, settings, and a run."""
+        return [
+            (asked.kind, asked.settings, run)
+            for run in self.runs
+            for asked in self.analyses
+            if asked.kind in MEASUREMENTS and run.arm in asked.arms
+        ]
+
     def control_runs(self) -> list[StudyRun]:
         """List the runs that its controls need and no arm is, each named after what it is for."""
         known = {run.config.run_id for run in self.runs}
         found = []
-        for kind, settings in self.analyses:
-            for run in self.runs:
-                for why, config in EXTRA_RUNS.get(kind, _no_runs)(settings, run.config):
-                    if config.run_id not in known:
-                        known.add(config.run_id)
-                        name = f"{run.name}: {why.replace('_', ' ')}"
-                        found.append(StudyRun(run.arm, name, config, run.train_size, "control"))
+        for kind, settings, run in self.measurements:
+            if kind not in EXTRA_RUNS:
+                continue
+            for why, config in EXTRA_RUNS[kind](settings, run.config):
+                if config.run_id not in known:
+                    known.add(config.run_id)
+                    name = f"{run.name}: {why.replace('_', ' ')}"
+                    found.append(StudyRun(run.arm, name, config, run.train_size, "control"))
         return found
 
     def units(self, home: Path) -> list[Unit]:
@@ -52,33 +72,35 @@ class Study:
         Once each: two analyses may ask for the same.
         """
         planned: dict[str, Unit] = {}
-        for run in self.runs:
-            for kind, settings in self.analyses:
-                if kind in MEASUREMENTS:
-                    for unit in MEASUREMENTS[kind].units(settings, run.config, home):
-                        planned[unit.unit_id] = unit
-            of_run = [unit for unit in planned.values() if unit.run_id == run.config.run_id]
-            for kind, settings in self.analyses:
-                if kind in SUMMARIES:
-                    for unit in SUMMARIES[kind].units(settings, of_run):
+        for kind, settings, run in self.measurements:
+            for unit in MEASUREMENTS[kind].units(settings, run.config, home):
+                planned[unit.unit_id] = unit
+        for asked in self.analyses:
+            if asked.kind not in SUMMARIES:
+                continue
+            for run in self.runs:
+                if run.arm in asked.arms:
+                    of_run = [unit for unit in planned.values() if unit.run_id == run.config.run_id]
+                    for unit in SUMMARIES[asked.kind].units(asked.settings, of_run):
                         planned[unit.unit_id] = unit
         return list(planned.values())
 
 
-def _no_runs(settings: Any, run: RunConfig) -> list[tuple[str, RunConfig]]:  # noqa: ARG001
-    return []
-
-
-def _analysis(entry: dict[str, Any], index: int) -> tuple[str, Any]:
+def _analysis(entry: dict[str, Any], index: int, arms: list[str]) -> Asked:
     prefix = f"analyses[{index}]"
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in ANALYSES:
         known = ", ".join(sorted(ANALYSES))
         came = "none; add it" if kind is None else repr(kind)
         raise InputError(f"{prefix}.kind: expected one of {known}, got {came}")
-    options = {key: value for key, value in entry.items() if key != "kind"}
+    wanted = entry.get("arms", arms)
+    if not isinstance(wanted, list) or not wanted or not set(map(str, wanted)) <= set(arms):
+        raise InputError(
+            f"{prefix}.arms: expected a list of names among {', '.join(arms)}, got {wanted!r}"
+        )
+    options = {key: value for key, value in entry.items() if key not in ("kind", "arms")}
     settings = validated(ANALYSES[kind].Settings, options, lambda keys: dotted((prefix, *keys)))
-    return kind, settings
+    return Asked(kind, settings, frozenset(wanted))
 
 
 def _study(text: str, home: Path, device: Device) -> Study:
@@ -97,7 +119,7 @@ def _study(text: str, home: Path, device: Device) -> Study:
         text=text,
         must_fit=file.must_fit,
         runs=tuple(run for i in range(len(names)) for run in ArmReader(file, i, home).runs(device)),
-        analyses=tuple(_analysis(entry, i) for i, entry in enumerate(file.analyses)),
+        analyses=tuple(_analysis(entry, i, names) for i, entry in enumerate(file.analyses)),
     )
     for i, run in enumerate(study.runs):
         same = next((other for other in study.runs[:i] if other.config == run.config), None)

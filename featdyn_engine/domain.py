@@ -275,7 +275,8 @@ class EvalConfig:
     fraction and its seed belong to the identity of the set. Images are normalised by the mean
     and standard deviation of ``data``'s training set. ``corruption_folder`` holds the official
     files of a corrupted test split (CIFAR-10-C, CIFAR-100-C); ``corruption_sha256`` covers the
-    images and labels read there.
+    images and labels read there. ``other``: the examples are another data set's, of the classes
+    that both have, in the size and colours of ``data``.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -290,6 +291,12 @@ class EvalConfig:
     severity: Severity = 0
     corruption_sha256: Sha256 | None = None
     corruption_folder: str | None = field(default=None, metadata=NOT_IDENTITY)
+    other: DataConfig | None = None
+
+    @property
+    def source(self) -> DataConfig:
+        """The data set whose examples these are."""
+        return self.other or self.data
 
     @property
     def eval_id(self) -> str:

@@ -201,7 +201,7 @@ def _cells(
             cut=cut.name,
             depth=cut.depth,
             norm=norm,
-            dataset=about.data.title or about.data.name,
+            dataset=about.source.title or about.source.name,
             split=about.split,
             corruption=about.corruption,
             severity=about.severity,

@@ -67,7 +67,7 @@ def training_unit(run: RunConfig, label: str, train_size: int) -> Unit:
 
 def evaluation_unit(config: EvalConfig) -> Unit:
     """Plan the record of an evaluation set."""
-    label = f"evaluation set {config.data.title or config.data.name} {config.split}"
+    label = f"evaluation set {config.source.title or config.source.name} {config.split}"
     return Unit(kind="evaluations", unit_id=config.eval_id, label=label, spec=config)
 
 
@@ -76,7 +76,7 @@ def describe_evaluation(config: EvalConfig, home: Path) -> pa.Table:
     examples = evaluation.load(config, home)
     row = {
         "eval_id": config.eval_id,
-        "dataset": config.data.title or config.data.name,
+        "dataset": config.source.title or config.source.name,
         "split": config.split,
         "n": len(examples.labels),
         "classes": len(examples.class_names),

@@ -21,6 +21,7 @@ from featdyn_engine.domain import (
     STRICT,
     Count,
     Cut,
+    DataConfig,
     EvalConfig,
     InputError,
     Norm,
@@ -53,7 +54,8 @@ class Evaluation:
     """Which examples to score on: a split, all of it or a fixed random ``n``.
 
     ``corruption`` and ``severity`` (1 to 5) take the corrupted test images that
-    ``corruption_folder`` holds.
+    ``corruption_folder`` holds; ``data`` (its name, folder and title) another data set, of which
+    the classes that both have are taken, against their true labels.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -63,6 +65,7 @@ class Evaluation:
     corruption: str = "none"
     severity: Severity = 0
     corruption_folder: str | None = None
+    data: DataConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +113,7 @@ def evaluation_sets(settings: Settings, run: RunConfig, home: Path) -> list[Eval
 
 def asked_set(wanted: Evaluation, run: RunConfig, home: Path) -> EvalConfig:
     """Name one set of a run; see ``evaluation_sets``."""
-    trained_on = wanted.split == "train"
+    trained_on = wanted.split == "train" and wanted.data is None
     config = EvalConfig(
         data=run.data,
         split=wanted.split,
@@ -123,6 +126,7 @@ def asked_set(wanted: Evaluation, run: RunConfig, home: Path) -> EvalConfig:
         corruption=wanted.corruption,
         severity=wanted.severity,
         corruption_folder=wanted.corruption_folder,
+        other=wanted.data,
     )
     return evaluation.identified(config, home)
 
@@ -213,6 +217,8 @@ def unit(spec: Spec, home: Path) -> Unit:
 
 def called(examples: EvalConfig) -> str:
     """Name a set in a label."""
+    if examples.other is not None:
+        return f"{examples.source.title or examples.source.name} {examples.split}"
     if examples.corruption == "none":
         return examples.split
     return f"{examples.split} {examples.corruption} {examples.severity}"

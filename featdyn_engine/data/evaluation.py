@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from featdyn_engine.data import corrupted, registry
+from featdyn_engine.data import corrupted, other, registry
+from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.data.labels import noisy_labels
 from featdyn_engine.data.problems import named
-from featdyn_engine.domain import EvalConfig, InputError
+from featdyn_engine.domain import DataConfig, EvalConfig, InputError
 from featdyn_engine.randomness import generator
 
 
@@ -30,6 +31,8 @@ def identified(config: EvalConfig, home: Path) -> EvalConfig:
     Their folder becomes absolute, for callers that start elsewhere. Raises InputError as ``load``
     does.
     """
+    if config.other is not None:
+        config = replace(config, other=registry.identified(config.other, home))
     images, labels = _split(config, home)
     if config.corruption_folder is None or config.corruption == "none":
         return config
@@ -63,6 +66,8 @@ def _digest(images: Tensor, labels: Tensor) -> str:
 def _split(config: EvalConfig, home: Path) -> tuple[Tensor, Tensor]:
     """All images of the split, uint8 (N, C, H, H), and their true labels."""
     dataset = registry.load(config.data, home)
+    if config.other is not None:
+        return _of_other(config, config.other, dataset, home)
     if config.corruption == "none" and not config.severity:
         if config.split == "train":
             return dataset.train_images, dataset.train_labels
@@ -81,6 +86,24 @@ def _split(config: EvalConfig, home: Path) -> tuple[Tensor, Tensor]:
             f"study was planned with in {config.corruption_folder}, got others; put the old files "
             "back, or plan a new study with the new ones"
         )
+    return images, labels
+
+
+def _of_other(
+    config: EvalConfig, source: DataConfig, own: Dataset, home: Path
+) -> tuple[Tensor, Tensor]:
+    """All shared examples of another set, and their true labels in this one."""
+    plain = DataConfig(
+        name=source.name, folder=source.folder, title=source.title, sha256=source.sha256
+    )
+    if source != plain or config.corruption != "none" or config.severity:
+        raise InputError(
+            f"evaluations.data: expected name, folder and title of {source.name} alone, and no "
+            "corruption beside it; leave the others out"
+        )
+    images, labels = other.adapted(registry.load(source, home), config.split, own)
+    if config.data.permute_pixels:
+        images = registry.permuted(images)
     return images, labels
 
 

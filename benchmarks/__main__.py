@@ -4,30 +4,37 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import splice_exact, training_loop
+from benchmarks import splice_cost, splices, training_loop
 from benchmarks.harness import Benchmark, measure
 
 # Steps for about ten seconds a turn: pictures of very different sizes.
 LOADED = {"digits": 200, "mnist": 30, "cifar10": 20, "stl10": 3}
 BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
-    "splice_exact": splice_exact.benchmark,
+    "splice_exact": splices.exact,
+    "splice_bf16": splices.bf16,
+    "splice_anytime": splices.anytime,
     "training_loop": training_loop.bare,
     **{
         f"training_loop_{name}": partial(training_loop.dataloader, name, steps)
         for name, steps in LOADED.items()
     },
 }
-REPEATS = 3
+# Tables rather than ratios.
+TABLES: dict[str, Callable[[], dict[str, object]]] = {"splice_cost": splice_cost.measure}
 
 
 def main(names: list[str]) -> int:
     """Measure the named benchmarks, or all; print a line each. Returns the exit code."""
-    unknown = [name for name in names if name not in BENCHMARKS]
+    known = [*BENCHMARKS, *TABLES]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        print(f"bench: expected one of {', '.join(BENCHMARKS)}, got {unknown[0]}")
+        print(f"bench: expected one of {', '.join(known)}, got {unknown[0]}")
         return 2
-    for name in names or BENCHMARKS:
-        result = measure(BENCHMARKS[name](), REPEATS)
+    for name in names or known:
+        if name in TABLES:
+            print(f"{name}: {TABLES[name]()}")
+            continue
+        result = measure(BENCHMARKS[name]())
         ratio, goal, seconds = result["ratio"], result["goal"], result["seconds"]
         print(f"{name}: {ratio} x the reference (goal {goal}), median seconds {seconds}")
     return 0

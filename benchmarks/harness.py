@@ -21,14 +21,18 @@ class Benchmark:
     """Two functions that do the same work, each returning nothing worth keeping.
 
     ``goal``: the ratio aimed at (reference seconds / ours). ``workload``: its size in numbers.
+    ``scale``: how many times its measured seconds the reference takes for the whole work, of
+    which it does an even sample. ``repeats``: how often both are timed, in turn.
     """
 
     name: str
     goal: float
     reference: str
-    workload: dict[str, int | str]
+    workload: dict[str, int | float | str]
     ours: Callable[[], object]
     theirs: Callable[[], object]
+    scale: float = 1.0
+    repeats: int = 3
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -51,20 +55,31 @@ def _commit() -> str:
     return described.stdout.strip() or "unknown"
 
 
-def measure(benchmark: Benchmark, repeats: int, folder: Path = RESULTS) -> dict[str, object]:
-    """Run both ways in turn ``repeats`` times; write and return medians and their ratio."""
-    pairs = [(_seconds(benchmark.ours), _seconds(benchmark.theirs)) for _ in range(repeats)]
+def measure(benchmark: Benchmark, folder: Path = RESULTS) -> dict[str, object]:
+    """Run both ways in turn, ``repeats`` times; write and return medians and their ratio."""
+    pairs = [
+        (_seconds(benchmark.ours), _seconds(benchmark.theirs) * benchmark.scale)
+        for _ in range(benchmark.repeats)
+    ]
     ours = statistics.median(pair[0] for pair in pairs)
     theirs = statistics.median(pair[1] for pair in pairs)
-    result: dict[str, object] = {
-        "name": benchmark.name,
+    result = {
         "ratio": round(theirs / ours, 3),
         "goal": benchmark.goal,
         "reference": benchmark.reference,
         "workload": benchmark.workload,
         "seconds": {"ours": round(ours, 3), "reference": round(theirs, 3)},
         "ratios": [round(pair[1] / pair[0], 3) for pair in pairs],
-        "n": repeats,
+        "n": benchmark.repeats,
+    }
+    return write(benchmark.name, result, folder)
+
+
+def write(name: str, result: dict[str, object], folder: Path = RESULTS) -> dict[str, object]:
+    """Write a result with the commit, versions and machine it was measured with; return it."""
+    result = {
+        "name": name,
+        **result,
         "commit": _commit(),
         "versions": {"python": platform.python_version(), "torch": version("torch")},
         "machine": {
@@ -74,6 +89,6 @@ def measure(benchmark: Benchmark, repeats: int, folder: Path = RESULTS) -> dict[
         },
     }
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{benchmark.name}.json"
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     return result

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from featdyn_engine import checkpoints
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import RunConfig
 from featdyn_engine.models import registry as model_registry
+from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.randomness import generator
 
 # As for the averaged checkpoint of a training: 8 mini-batches of 250.
@@ -24,14 +25,14 @@ def stored_steps(run: RunConfig, home: Path) -> list[int]:
     return [each.step for each in checkpoints.listing(folder)]
 
 
-def network_of(run: RunConfig, step: int, home: Path) -> nn.Sequential:
+def network_of(run: RunConfig, step: int, home: Path) -> BlockNetwork:
     """Return the network of a stored step, in evaluation mode on the run's device."""
     network = model_registry.build(run.network, data_registry.load(run.data, home).task)
     network.load_state_dict(checkpoints.load(checkpoints.run_folder(home, run.run_id), step))
     return network.to(torch.device(run.device)).eval().requires_grad_(False)
 
 
-def stored_networks(run: RunConfig, home: Path) -> tuple[list[int], list[nn.Sequential]]:
+def stored_networks(run: RunConfig, home: Path) -> tuple[list[int], list[BlockNetwork]]:
     """Return the steps of a run's checkpoints and their networks (``network_of``)."""
     steps = stored_steps(run, home)
     return steps, [network_of(run, step, home) for step in steps]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import cast, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from featdyn_engine.analyses.networks import network_of, stored_steps, training_batches
 from featdyn_engine.analyses.splices import Evaluation, asked_set
@@ -131,8 +131,10 @@ def splice(request: Request, home: Path) -> list[Cell]:
     device = torch.device(request.run.device)
     examples = evaluation.load(request.evaluation, home)
     images, labels = placed(examples.images, device), examples.labels.to(device)
-    deep = network_of(request.run, request.deep_step, home)
-    shallow = [network_of(request.shallow_run, step, home) for step in request.shallow_steps]
+    deep: nn.Sequential = network_of(request.run, request.deep_step, home)
+    shallow: list[nn.Sequential] = [
+        network_of(request.shallow_run, step, home) for step in request.shallow_steps
+    ]
     if norm in ("inherit", "none"):
         deep = prepared(deep, images[:SAMPLE])
         shallow = [prepared(network, images[:SAMPLE]) for network in shallow]

@@ -11,6 +11,7 @@ from featdyn_engine.domain import RunConfig
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.randomness import generator
+from featdyn_engine.science.execution import without_in_place
 
 # As for the averaged checkpoint of a training: 8 mini-batches of 250.
 RECALIBRATION_IMAGES, RECALIBRATION_BATCH = 2000, 250
@@ -29,6 +30,7 @@ def network_of(run: RunConfig, step: int, home: Path) -> BlockNetwork:
     """Return the network of a stored step, in evaluation mode on the run's device."""
     network = model_registry.build(run.network, data_registry.load(run.data, home).task)
     network.load_state_dict(checkpoints.load(checkpoints.run_folder(home, run.run_id), step))
+    without_in_place(network)
     return network.to(torch.device(run.device)).eval().requires_grad_(False)
 
 

@@ -58,7 +58,8 @@ class SpliceCube:
         return range(len(self.depths))
 
     def _counted(self, d: int, hits: Tensor) -> Tensor:
-        return (hits if self.seen is None else hits & self.seen[d]).sum(dim=-1)
+        seen = self.n[d, ..., None] > 0 if self.seen is None else self.seen[d]
+        return (hits & seen).sum(dim=-1)
 
 
 def margins(logits: Tensor, labels: Tensor) -> Tensor:

@@ -70,6 +70,17 @@ def _folded_block(block: nn.Module, features: Tensor) -> nn.Module:
     return folded if same else block
 
 
+def without_in_place(network: nn.Module) -> nn.Module:
+    """Let activations write new tensors; return the network, changed.
+
+    A block that begins with one in place would overwrite the features held at the cut before it.
+    """
+    for module in network.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
+    return network
+
+
 @torch.inference_mode(False)
 @torch.no_grad()
 def prepared(
@@ -81,6 +92,7 @@ def prepared(
     must be in evaluation mode; it stays as it is. Blocks stay blocks, so cuts stay where they are.
     """
     original = copy.deepcopy(network).to(sample.device)
+    without_in_place(original)
     blocks: list[nn.Module] = []
     features = sample
     for block in original:

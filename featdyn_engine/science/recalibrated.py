@@ -60,6 +60,7 @@ def recalibrated_cube(
                 features = [part(x) for x in images.split(batch_size)]
                 for t in range(len(deep)):
                     done += 1
+                    progress(done / cells)
                     if wanted is not None and not wanted[s, t]:
                         continue
                     behind = copy.deepcopy(deep[t][depth:])
@@ -71,5 +72,4 @@ def recalibrated_cube(
                         examples = slice(start, start + len(x))
                         tally.record(d, s, t, examples, behind(adapt(depth, s, t, x)))
                         start += len(x)
-                    progress(done / cells)
     return tally.cube()

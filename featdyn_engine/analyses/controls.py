@@ -314,15 +314,18 @@ def _other_run(bench: _Bench, progress: Progress) -> Result:
 def _matched(bench: _Bench, progress: Progress) -> Result:
     """Channels of the other run in the order in which they correlate best with network t's."""
     training, size = bench.training(), bench.spec.batch_size
+    # Matched as they will be used: a channel that is dead under its own statistics may not be
+    # under those estimated anew.
+    own, others = (_estimated(networks, training) for networks in (bench.networks, bench.others))
     pairs = [(s, t) for s, t in bench.wanted.nonzero().tolist()]
     orders: dict[tuple[int, int, int], Tensor] = {}
     for depth in bench.depths:
         collected = {pair: ChannelCorrelation() for pair in pairs}
         for x in training:
-            own = [network[:depth](x) for network in bench.networks]
-            others = [network[:depth](x) for network in bench.others]
+            h_own = [network[:depth](x) for network in own]
+            h_others = [network[:depth](x) for network in others]
             for s, t in pairs:
-                collected[s, t].add(own[t], others[s])
+                collected[s, t].add(h_own[t], h_others[s])
         for (s, t), correlation in collected.items():
             orders[depth, s, t] = matched_order(correlation.result())
     cube = recalibrated_cube(
@@ -332,10 +335,17 @@ def _matched(bench: _Bench, progress: Progress) -> Result:
         wanted=bench.wanted,
         progress=progress,
     )  # fmt: skip
-    own = [copy.deepcopy(network) for network in bench.networks]
-    for network in own:
-        recalibrate(network, training)
     return cube, plain_predictions(own, bench.images, size)
+
+
+def _estimated(
+    networks: Sequence[nn.Sequential], training: Sequence[Tensor]
+) -> list[nn.Sequential]:
+    """Return copies of networks, their running statistics estimated anew."""
+    copies = [copy.deepcopy(network) for network in networks]
+    for network in copies:
+        recalibrate(network, training)
+    return copies
 
 
 def _random_parameters(bench: _Bench, progress: Progress) -> Result:

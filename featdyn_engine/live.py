@@ -12,7 +12,7 @@ from featdyn_engine.analyses.splices import Evaluation, asked_set
 from featdyn_engine.api import load_evaluation, load_run
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
-from featdyn_engine.domain import Cut, EvalConfig, InputError, Norm, RunConfig, Split
+from featdyn_engine.domain import Cut, EvalConfig, InputError, NetworkConfig, Norm, RunConfig, Split
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.science.cube import SpliceCube
 from featdyn_engine.science.execution import SAMPLE, placed, prepared
@@ -93,9 +93,14 @@ def request(
     else:
         examples = load_evaluation(home, evaluation)
     if corruption != "none" or severity:
-        folder = None if corruption_folder is None else str(corruption_folder)
+        folder = examples.corruption_folder if corruption_folder is None else str(corruption_folder)
+        # The hash that a stored set brings is that of its own corruption.
         examples = replace(
-            examples, corruption=corruption, severity=severity, corruption_folder=folder
+            examples,
+            corruption=corruption,
+            severity=severity,
+            corruption_folder=folder,
+            corruption_sha256=None,
         )
     return Request(
         run=config,
@@ -157,14 +162,20 @@ def splice(request: Request, home: Path) -> list[Cell]:
     return _cells(request, cut, norm, examples.labels, cube, reference)
 
 
+def _in_words(network: NetworkConfig) -> str:
+    """Name a network so that one of another width is another."""
+    options = (f"{key} {value}" for key, value in network.options.items())
+    return f"{network.name} ({', '.join((f'norm_layer {network.norm_layer}', *options))})"
+
+
 def _checked(request: Request, home: Path) -> tuple[Cut, Norm]:
     """Return cut and mode of a request. Raises InputError (see ``splice``)."""
     run, other = request.run, request.shallow_run
     task = data_registry.load(run.data, home).task
     if other.network != run.network or data_registry.load(other.data, home).task != task:
         raise InputError(
-            f"--shallow-run: expected a run of {run.network.name} on images and classes like "
-            f"those of {run.run_id}, got {other.network.name} on {other.data.name}"
+            f"--shallow-run: expected a run of {_in_words(run.network)} on images and classes like "
+            f"those of {run.run_id}, got {_in_words(other.network)} on {other.data.name}"
         )
     for option, whose, steps in (
         ("--deep", run, (request.deep_step,)),

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Len, Lt
@@ -227,7 +228,7 @@ class RunConfig:
     channels_last: bool = False
     compile: bool = False
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Twelve hexadecimal digits, equal for equal configurations on every machine."""
         return identity(self)
@@ -298,7 +299,7 @@ class EvalConfig:
         """The data set whose examples these are."""
         return self.other or self.data
 
-    @property
+    @cached_property
     def eval_id(self) -> str:
         """Twelve hexadecimal digits, equal for equal sets."""
         return identity(self)

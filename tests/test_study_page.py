@@ -14,6 +14,8 @@ from PIL import Image
 
 from featdyn_engine import planning, study
 from featdyn_engine.analyses import splices
+from featdyn_engine.analyses.controls import ALL
+from featdyn_engine.analyses.registry import ANALYSES
 from featdyn_engine.data import registry
 from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.domain import DataConfig, NetworkConfig, Recipe
@@ -35,6 +37,7 @@ SECTIONS = {
     for line, body in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
 }
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
+TEST_SPLIT = (splices.Evaluation(split="test"),)
 # Defaults that no single value of the field stands for.
 NONE = (
     "none",
@@ -100,7 +103,30 @@ def test_the_page_names_every_field_of_an_arm() -> None:
     assert {word for cell in found for word in re.findall(r"`(\w+)`", cell)} == names_of(Arm)
 
 
-@pytest.mark.parametrize("kind", [splices.Settings, splices.Evaluation, NetworkConfig])
+def fields_told(kind: str) -> dict[str, str]:
+    """Field and default of every row of an analysis' table."""
+    body = SECTIONS["[[analyses]]"].split(f'`kind = "{kind}"`')[1].split("`kind = ")[0]
+    rows = [line.strip("|").split("|") for line in body.splitlines() if line.startswith("| `")]
+    return {cells[0].strip(" `"): cells[2].strip() for cells in rows}
+
+
+@pytest.mark.parametrize("kind", ANALYSES)
+def test_the_page_names_every_field_of_an_analysis_with_its_default(kind: str) -> None:
+    settings = ANALYSES[kind].Settings
+    told = fields_told(kind)
+    assert set(told) == names_of(settings)
+    for name, text in told.items():
+        default = default_of(settings, name)
+        if re.match(r"`?[\[\d\"]", text):
+            value = tomllib.loads(f"value = {text.strip('`')}")["value"]
+            assert (list(default) if isinstance(default, tuple) else default) == value, name
+        else:
+            prose = {"none": None, "the last": None, "all": None, "the test split": TEST_SPLIT}
+            prose |= {"all nine": ALL, "true": True, "`float32`": "float32"}
+            assert default == prose[text], name
+
+
+@pytest.mark.parametrize("kind", [splices.Evaluation, NetworkConfig])
 def test_the_page_names_every_field_of(kind: Any) -> None:
     assert all(f"`{name}`" in PAGE for name in names_of(kind))
 

@@ -1,5 +1,6 @@
 """The networks that a study can name: one line each, and factories of the user's own."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -105,17 +106,39 @@ def build(config: NetworkConfig, task: Task, seed: int = 0) -> BlockNetwork:
         return found.build(task, config.norm_layer, options)
 
 
+@dataclass(frozen=True)
+class _Outline:
+    """What there is to know of a network without its weights."""
+
+    block_names: tuple[str, ...]
+    has_batch_norm: bool
+
+
+_OUTLINES: dict[tuple[str, str, str, Task], _Outline] = {}
+
+
+def _outline(config: NetworkConfig, task: Task) -> _Outline:
+    # Even without weights a network takes a tenth of a second to build, and a plan asks thousands
+    # of times. A configuration holds a dict of options: its text is the key.
+    key = (config.name, config.norm_layer, json.dumps(config.options, sort_keys=True), task)
+    if key in _OUTLINES:
+        return _OUTLINES[key]
+    # A factory is called in earnest: what it computes or keeps may need real tensors.
+    with torch.device("cpu" if factory.is_factory(config.name) else "meta"):
+        network = build(config, task)
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    outline = _Outline(tuple(network.block_names), any(norm.track_running_stats for norm in norms))
+    # A factory's code may change between two calls.
+    if not factory.is_factory(config.name):
+        _OUTLINES[key] = outline
+    return outline
+
+
 def has_batch_norm(config: NetworkConfig, task: Task) -> bool:
     """Whether what a network computes depends on running statistics."""
-    with torch.device("cpu" if factory.is_factory(config.name) else "meta"):
-        modules = build(config, task).modules()
-    return any(isinstance(module, _BatchNorm) and module.track_running_stats for module in modules)
+    return _outline(config, task).has_batch_norm
 
 
 def cuts(config: NetworkConfig, task: Task) -> list[Cut]:
-    """List the interior cuts of a network, shallowest first; no weights are made.
-
-    A factory is called in earnest: what it computes or keeps may need real tensors.
-    """
-    with torch.device("cpu" if factory.is_factory(config.name) else "meta"):
-        return interior_cuts(build(config, task).block_names)
+    """List the interior cuts of a network, shallowest first; no weights are made."""
+    return interior_cuts(list(_outline(config, task).block_names))

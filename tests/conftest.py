@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from store.results import ingest
 from tests.cases import TINY_STUDY
+from tests.store import cube
 
 
 class Silent:
@@ -32,4 +34,12 @@ def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home that holds the tiny study, finished. Tests must not write to it."""
     home = tmp_path_factory.mktemp("tiny")
     fill(home, workers=min(2, os.cpu_count() or 1))
+    return home
+
+
+@pytest.fixture(scope="session")
+def cube_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the study made up by hand (tests/store/cube.py). Tests must not write to it."""
+    home = tmp_path_factory.mktemp("cube")
+    ingest(home, cube.write_all(home))
     return home

@@ -30,6 +30,32 @@ def splice_choices(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) ->
     )
 
 
+def evaluation_sets(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
+    """Which sets the own cubes of runs were scored on: a row for each run and set.
+
+    Arms of different labels have sets of their own (``eval_id``) of the same images: these are
+    alike in all columns but the first two. ``subset`` is the seed that drew the images.
+    """
+    return frame(
+        connection,
+        """
+        WITH cubes AS (
+            SELECT any_value(run_id) AS run_id, any_value(eval_id) AS eval_id
+            FROM base.splices
+            WHERE run_id IN (SELECT unnest(?)) AND control = 'none'
+            GROUP BY unit_id
+        )
+        SELECT DISTINCT run_id, eval_id, e.split, e.dataset, e.n, e.classes, e.labels,
+               e.corruption, e.severity, coalesce(e.config ->> 'subset_seed', '0') AS subset
+        FROM cubes JOIN evaluations AS e USING (eval_id)
+        WHERE run_id IN (FROM base.wanted_runs)
+        ORDER BY e.split DESC, e.corruption <> 'none', e.corruption, e.severity, e.n DESC,
+                 e.dataset, e.labels, subset, run_id, eval_id
+        """,
+        [run_ids],
+    )
+
+
 def splice_cells(
     connection: duckdb.DuckDBPyConnection,
     run_ids: list[str],

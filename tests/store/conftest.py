@@ -22,14 +22,6 @@ def unindexed_home(tiny_home: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_home, tmp_path / "home", ignore=leave))
 
 
-@pytest.fixture(scope="session")
-def cube_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with the study made up by hand (tests/store/cube.py). Tests must not write to it."""
-    home = tmp_path_factory.mktemp("cube")
-    ingest(home, cube.write_all(home))
-    return home
-
-
 @pytest.fixture
 def own_cube_home(cube_home: Path, tmp_path: Path) -> Path:
     """A copy of it that a test may change."""

@@ -88,6 +88,18 @@ def test_choices_list_each_control_and_each_corruption(store: duckdb.DuckDBPyCon
     ]
 
 
+def test_every_set_of_every_run_is_listed_once_clean_ones_first(
+    store: duckdb.DuckDBPyConnection,
+) -> None:
+    found = queries.evaluation_sets(store, RUNS)
+    assert found.select("eval_id", "run_id").rows() == [
+        (each, run) for each in (cube.TRAIN, cube.TEST, cube.FOGGY) for run in sorted(cube.ARMS)
+    ]
+    assert found.filter(pl.col("eval_id") == cube.FOGGY).select(
+        "corruption", "severity", "n"
+    ).rows() == [("fog", 2, cube.N)] * len(cube.ARMS)
+
+
 def test_a_lag_profile_holds_every_pair_by_its_lag(store: duckdb.DuckDBPyConnection) -> None:
     found = queries.lag_profile(store, *OF_RUN)
     rows = found.select("deep_step", "lag", "lag_epochs", "accuracy", "retention").rows()

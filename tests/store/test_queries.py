@@ -48,6 +48,11 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         "split norm cut depth classes control corruption severity eval_id dataset",
         ["norm", "depth"],
     ),
+    "evaluation_sets": (
+        OF_RUNS,
+        "run_id eval_id split dataset n classes labels corruption severity subset",
+        [],
+    ),
     "splice_cells": (
         CUBE,
         "run_id cut depth shallow_step deep_step shallow_epoch deep_epoch n correct accuracy "

@@ -52,7 +52,7 @@ def select(
     names: Callable[[str], str] = str,
 ) -> str:
     """Choose one of many from a list."""
-    return _bound(st.selectbox, label, parameter, options, default, format_func=names, width=260)
+    return _bound(st.selectbox, label, parameter, options, default, format_func=names, width=210)
 
 
 def segments(
@@ -72,4 +72,4 @@ def slider(label: str, parameter: str, options: Sequence[str], default: str) -> 
     """Choose one of an ordered few."""
     if len(options) == 1:
         return select(label, parameter, options, default)
-    return _bound(st.select_slider, label, parameter, options, default, width=330)
+    return _bound(st.select_slider, label, parameter, options, default, width=260)

@@ -31,7 +31,7 @@ def render() -> None:
     """Draw the page."""
     st.header("Runs", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _, runs = choose_study()
+        study, runs = choose_study()
         names = dict(runs.select("run_id", "name").iter_rows())
         chosen = controls.select(
             "Run", "run", ["all", *names], "all", lambda key: names.get(key, "all runs")
@@ -60,6 +60,27 @@ def render() -> None:
             "rate changes."
         )
 
+    _failures(runs.filter(pl.col("run_id").is_in(run_ids)))
+    _table(runs.filter(pl.col("run_id").is_in(run_ids)), metrics, COLUMNS)
+    if chosen == "all":
+        _control_runs(study)
+    with st.expander("Checkpoints"):
+        st.dataframe(checkpoints, hide_index=True)
+    if chosen != "all":
+        with st.expander("Configuration"):
+            st.json(json.loads(runs.filter(pl.col("run_id") == chosen)["config"][0]))
+
+
+def _failures(runs: pl.DataFrame) -> None:
+    """Say of each run that could not go on where it stopped, and why."""
+    for run in runs.filter(pl.col("status") == "failed").iter_rows(named=True):
+        step = run["failed_step"]
+        where = "" if step is None else f" after {step:,} updates"
+        st.error(f"**{run['name']}** failed{where}: {run['failure'] or 'no cause was recorded'}")
+
+
+def _table(runs: pl.DataFrame, metrics: pl.DataFrame, columns: list[str]) -> None:
+    """List runs with their last accuracies."""
     last = metrics.filter(
         pl.col("mode") == "eval", pl.col("step") == pl.col("step").max().over("run_id")
     )
@@ -71,12 +92,23 @@ def render() -> None:
         table = table.join(ends, on="run_id", how="left", maintain_order="left")
     percent = st.column_config.NumberColumn(format="%.1f %%")
     st.dataframe(
-        table.filter(pl.col("run_id").is_in(run_ids)).select(COLUMNS),
+        table.select(columns),
         hide_index=True,
         column_config={"training accuracy": percent, "test accuracy": percent},
     )
-    with st.expander("Checkpoints"):
-        st.dataframe(checkpoints, hide_index=True)
-    if chosen != "all":
-        with st.expander("Configuration"):
-            st.json(json.loads(runs.filter(pl.col("run_id") == chosen)["config"][0]))
+
+
+def _control_runs(study: str) -> None:
+    """List the runs that the engine trained for controls alone, apart from the arms."""
+    runs = ask("control_runs", study)
+    if runs.is_empty():
+        return
+    st.subheader("Runs for controls", anchor=False)
+    st.caption(
+        "Trained by the engine because a control needs their shallow parts; no arm of the study, "
+        "and on no other page as runs of their own."
+    )
+    _failures(runs)
+    metrics = ask("metrics", tuple(runs["run_id"]))
+    named = runs.with_columns(pl.col("controls").list.join(", ").str.replace_all("_", " "))
+    _table(named, metrics, ["name", "controls", *COLUMNS[1:]])

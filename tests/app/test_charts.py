@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from app import charts
+from app.charts.scores import row_label
 
 STEPS = [0, 5, 10]
 
@@ -118,18 +119,151 @@ def test_epoch_labels(epoch: float, label: str) -> None:
     assert charts.epoch_label(epoch) == label
 
 
-def test_arms_have_different_colours_in_a_fixed_order() -> None:
-    points = pl.DataFrame(
+def points(arms: list[str], **columns: object) -> pl.DataFrame:
+    plain: dict[str, object] = {
+        "run_id": arms,
+        "run": [f"{arm}, seed 0" for arm in arms],
+        "arm": arms,
+        "shallow_epoch": 1.0,
+        "shallow_step": 1,
+        "own_accuracy": 0.5,
+        "displacement": 0.7,
+        "retention": 0.6,
+        "retention_low": 0.5,
+        "retention_high": 0.7,
+        "n": 10,
+    }
+    return pl.DataFrame({**plain, **columns})
+
+
+def test_arms_have_different_colours_in_a_fixed_order_and_the_legend_names_those_in_sight() -> None:
+    arms = ["a", "b", "c"]
+    spec = charts.retention_against(points(["b", "a"]), "own_accuracy", arms).to_dict()
+    colour = spec["layer"][2]["encoding"]["color"]
+    assert colour["scale"]["domain"] == arms
+    assert len(set(colour["scale"]["range"])) == len(colour["scale"]["range"])
+    assert colour["legend"]["values"] == ["a", "b"]
+
+
+def test_retention_stands_against_both_with_its_interval() -> None:
+    for matched_by in ("own_accuracy", "displacement"):
+        spec = charts.retention_against(points(["a"]), matched_by, ["a"]).to_dict()
+        assert {layer["encoding"]["x"]["field"] for layer in spec["layer"]} == {matched_by}
+        bars = spec["layer"][1]["encoding"]
+        assert (bars["y"]["field"], bars["y2"]["field"]) == ("retention_low", "retention_high")
+        assert "95 % over examples" in spec["title"]["subtitle"]
+
+
+def test_a_difference_is_blue_orange_around_zero_whatever_the_data() -> None:
+    frame = cells().with_columns(
+        pl.lit(0.1).alias("of_control"), (pl.col("accuracy") - 0.1).alias("difference")
+    )
+    spec = charts.difference_heatmap(frame, "accuracy", "arm").to_dict()
+    scale = spec["layer"][0]["encoding"]["color"]["scale"]
+    assert scale["scheme"] == "blueorange"
+    assert scale["domain"] == [-1, 1]
+    assert scale["domainMid"] == 0
+    assert spec["layer"][0]["transform"] == [{"filter": "isValid(datum.difference)"}]
+    assert spec["width"] == spec["height"]
+
+
+def scores(arms: list[str]) -> pl.DataFrame:
+    return pl.DataFrame(
         {
-            "run": ["b", "a"],
-            "shallow_epoch": [1.0, 1.0],
-            "shallow_step": [1, 1],
-            "own_accuracy": [0.5, 0.6],
-            "retention": [0.5, 0.6],
-            "n": [10, 10],
+            "run": [f"{arm}, seed {seed}" for arm in arms for seed in range(2)],
+            "arm": [arm for arm in arms for _ in range(2)],
+            "cut": "stem",
+            "depth": 1,
+            "score": 0.8,
+            "score_low": 0.7,
+            "score_high": 0.9,
+            "n": 10,
         }
     )
-    spec = charts.retention_against_own_accuracy(points, ["a", "b"]).to_dict()
-    scale = spec["layer"][1]["encoding"]["color"]["scale"]
-    assert scale["domain"] == ["a", "b"]
-    assert len(set(scale["range"])) == len(scale["range"])
+
+
+def test_scores_stand_side_by_side_and_say_which_variance_is_which() -> None:
+    over_seeds = pl.DataFrame(
+        {
+            "arm": ["b"],
+            "cut": ["stem"],
+            "score": [0.8],
+            "score_low": [0.6],
+            "score_high": [1.0],
+            "n_seeds": [2],
+        }
+    )
+    spec = charts.scores_by_depth(scores(["a", "b"]), over_seeds, ["a", "b"], "accuracy").to_dict()
+    assert spec["layer"][0]["encoding"]["xOffset"]["sort"] == [
+        "a, seed 0",
+        "a, seed 1",
+        "b, seed 0",
+        "b, seed 1",
+        "b, mean over seeds",
+    ]
+    examples, seeds = spec["title"]["subtitle"]
+    assert "95 % over examples" in examples
+    assert "over seeds" in seeds
+
+
+def test_without_several_seeds_nothing_is_said_about_them() -> None:
+    none = pl.DataFrame(schema=["arm", "cut", "score", "score_low", "score_high", "n_seeds"])
+    typed = none.with_columns(pl.col("arm").cast(pl.String))
+    spec = charts.scores_by_depth(scores(["a"]), typed, ["a"], "accuracy").to_dict()
+    assert spec["title"]["subtitle"] == ["dots: one run each, 95 % over examples"]
+    assert len(spec["layer"]) == 2
+
+
+def test_the_forest_has_a_row_a_control_with_its_objection_and_zero_in_sight() -> None:
+    frame = points(
+        ["a", "a"],
+        control=["twin", "mirror"],
+        replicate=0,
+        norm="inherit",
+        score=0.5,
+        excess=0.3,
+        excess_low=0.2,
+        excess_high=0.4,
+    )
+    words = {"other_seed": "any", "mirror": "the sign of it doesn't matter", "twin": "beginning"}
+    spec = charts.excess_forest(frame, words, ["a"], "stem").to_dict()
+    encoding = spec["layer"][1]["encoding"]
+    assert encoding["y"]["sort"] == ["mirror|the sign of it doesn't matter", "twin|beginning"]
+    assert spec["layer"][2]["encoding"]["x"]["scale"]["domain"]["unionWith"][0] == 0
+    assert spec["layer"][0]["encoding"]["x"] == {"datum": 0}
+
+
+def test_the_lines_of_a_rows_label_fit_a_phone() -> None:
+    from featdyn_engine.domain import CONTROLS
+
+    for control, objection in CONTROLS.items():
+        lines = row_label(control, objection).split("|")
+        assert " ".join(lines) == f"{control.replace('_', ' ')} {objection}"
+        assert max(map(len, lines)) <= 30
+        assert len(lines) <= 4
+
+
+def test_censored_horizons_are_hollow() -> None:
+    frame = points(
+        ["a", "a"], deep_epoch=[1.0, 2.0], deep_step=[5, 10], horizon=[5, 5], censored=[True, False]
+    )
+    spec = charts.horizon(frame, ["a"], 0.05).to_dict()
+    marks = {
+        layer["transform"][0]["filter"]: layer["mark"]["filled"] for layer in spec["layer"][1:]
+    }
+    assert marks == {"datum.censored": False, "!datum.censored": True}
+    assert spec["title"]["text"] == "May lose 5 points"
+
+
+def test_barriers_tell_the_whole_network_from_the_shallow_part() -> None:
+    frame = points(
+        ["a", "a"],
+        path=["parameters", "shallow_parameters"],
+        barrier=[1.0, 0.1],
+        accuracy_barrier=[0.5, 0.0],
+        deep_step=10,
+    )
+    spec = charts.barrier(frame, ["a"]).to_dict()
+    rows = next(iter(spec["datasets"].values()))
+    assert [row["moves"] for row in rows] == ["whole network", "shallow part alone"]
+    assert spec["layer"][0]["encoding"]["strokeDash"]["field"] == "moves"

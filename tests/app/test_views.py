@@ -1,8 +1,10 @@
 """Every page through AppTest: full, empty, and with ids in the URL that the store doesn't have."""
 
 import json
+import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -62,7 +64,13 @@ def test_an_unknown_study_in_the_url_is_named_and_replaced(
 
 @pytest.mark.parametrize(
     ("path", "parameter"),
-    [("consistency", "cut"), ("consistency", "split"), ("consistency", "metric"), ("runs", "run")],
+    [
+        ("consistency", "cut"),
+        ("consistency", "split"),
+        ("consistency", "metric"),
+        ("consistency", "norm"),
+        ("runs", "run"),
+    ],
 )
 def test_any_other_unknown_value_is_named_and_replaced(
     path: str, parameter: str, tiny_home: Path, monkeypatch: pytest.MonkeyPatch
@@ -92,6 +100,7 @@ def test_moving_a_control_writes_the_whole_view_to_the_url(
         "study": "tiny",
         "split": "train",
         "metric": "accuracy",
+        "norm": "inherit",
         "cut": "stage2.0",
     }
 
@@ -133,3 +142,129 @@ def test_a_home_that_is_a_file_is_an_error_people_understand(
     test = opened("runs", path, monkeypatch)
     assert not test.exception
     assert "expected a folder" in test.error[0].value
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_store_with_everything_draws_without_exception_or_warning(
+    path: str, cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = opened(path, cube_home, monkeypatch)
+    assert not test.exception
+    assert not test.warning
+
+
+def cube_page(home: Path, monkeypatch: pytest.MonkeyPatch, **parameters: str) -> AppTest:
+    test = opened(
+        "consistency", home, monkeypatch, study="by-hand", **{"split": "test", **parameters}
+    )
+    assert not test.exception
+    assert not test.warning
+    return test
+
+
+def drawn(test: AppTest) -> list[str]:
+    """The titles of all charts."""
+    specs = [json.loads(chart.proto.spec) for chart in test.get("vega_lite_chart")]
+    return [spec["title"]["text"] for spec in specs]
+
+
+def test_everything_the_store_holds_has_its_picture(
+    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = cube_page(cube_home, monkeypatch)
+    runs = ["true, seed 0", "true, seed 1", "random, seed 0"]
+    assert drawn(test) == [
+        *runs,
+        "At equal accuracy",
+        "At equal displacement",
+        "Score TC by depth",
+        "Excess over each control, stem",
+        "true, seed 0",
+        *runs,
+        "May lose 1 point",
+        "May lose 5 points",
+        "Barrier of the loss",
+    ]
+    text = text_of(test)
+    assert "true against random" in text
+    assert "95 % over examples" in text
+    assert "95 % over seeds" in text
+    assert "normalisation: `inherit`" in text
+
+
+def test_a_picture_never_mixes_sets_of_one_split(
+    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.store import cube
+
+    for set_id, words in ((cube.TEST, "digits, 30 images, true"), (cube.FOGGY, "fog 2")):
+        test = cube_page(cube_home, monkeypatch, test_set=set_id)
+        assert words in text_of(test)
+        (table,) = [each.value for each in test.dataframe if "eval_id" in each.value.columns]
+        assert set(table["eval_id"]) == {set_id}
+        assert len(table) == len(cube.ARMS) * len(cube.STEPS) ** 2
+
+
+def test_another_split_keeps_the_choice_of_a_set_and_does_not_warn(
+    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.store import cube
+
+    test = cube_page(cube_home, monkeypatch, test_set=cube.FOGGY, split="train")
+    assert not any(widget.label == "Set" for widget in test.selectbox)
+
+
+def test_without_controls_the_page_says_what_to_write_into_the_study(
+    tiny_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = opened("consistency", tiny_home, monkeypatch)
+    assert '[[analyses]]\nkind = "controls"' in [code.value for code in test.code]
+    text = text_of(test)
+    for kind in ("consistency", "displacement", "comparators", "connectivity"):
+        assert f'kind = "{kind}"' in text
+
+
+def test_pairs_and_weighting_are_those_of_the_link(
+    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = cube_page(cube_home, monkeypatch, pairs="final", weighting="steps", control="other_seed")
+    assert "final deep part, weighted by updates" in text_of(test)
+    (chart,) = [
+        json.loads(each.proto.spec)
+        for each in test.get("vega_lite_chart")
+        if "Score TC" in each.proto.spec
+    ]
+    assert "mean over seeds" in chart["title"]["subtitle"][1]
+
+
+def test_runs_of_controls_stand_apart_with_what_they_serve(
+    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = opened("runs", cube_home, monkeypatch, study="by-hand")
+    arms, controls = (
+        each.value for each in test.dataframe if "training accuracy" in each.value.columns
+    )
+    assert list(arms["name"]) == ["true, seed 0", "true, seed 1", "random, seed 0"]
+    assert list(controls["controls"]) == ["other seed"]
+
+
+def test_a_failed_run_says_at_which_step_and_why(
+    cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from store.connection import reading
+
+    # A home of its own, as answers are kept by home.
+    home = Path(shutil.copytree(cube_home, tmp_path / "home"))
+    with reading(home) as connection:
+        frame = connection.sql("FROM runs").pl()
+    failed = frame.with_columns(
+        pl.lit("failed").alias("status"),
+        pl.lit(1234, pl.Int64).alias("failed_step"),
+        pl.lit("the loss is not finite").alias("failure"),
+    ).head(1)
+    monkeypatch.setattr("store.queries.study_runs", lambda *_: failed)
+    test = opened("runs", home, monkeypatch)
+    assert not test.exception
+    assert test.error[0].value == (
+        f"**{failed['name'][0]}** failed after 1,234 updates: the loss is not finite"
+    )

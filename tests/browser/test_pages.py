@@ -77,6 +77,38 @@ def test_a_shared_link_reopens_the_view_and_back_goes_back(
     page.get_by_text(re.compile(r"^Equal epoch.*stage3\.1")).wait_for(timeout=WAIT)
 
 
+def test_a_store_with_everything_draws_each_picture_with_its_colours(
+    page: Any, serve: Any, cube_home: Path
+) -> None:
+    open_page(page, f"{serve(cube_home)}/?split=test", "Temporal consistency")
+    page.get_by_role("heading", name="Beside the score").wait_for(timeout=WAIT)
+    wait_for_charts(page, 13)
+    page.wait_for_timeout(1500)
+    forest, difference = charts(page).nth(6), charts(page).nth(7)
+    for chart, is_there in (
+        (charts(page).nth(4), lambda r, g, b: r > 190 and 60 < g < 130 and b < 60),
+        (forest, lambda r, g, b: r < 40 and 90 < g < 140 and b > 150),
+        # Both sides of the diverging scale: control better, run better.
+        (difference, lambda r, g, b: 200 < r < b - 8),
+        (difference, lambda r, g, b: r > 235 and b < r - 20),
+    ):
+        chart.scroll_into_view_if_needed()
+        page.wait_for_timeout(300)
+        assert any(is_there(*colour) for colour in colours_of(chart))
+
+
+def test_the_tabs_beside_the_score_and_the_choice_of_a_set_work(
+    page: Any, serve: Any, cube_home: Path
+) -> None:
+    open_page(page, f"{serve(cube_home)}/?split=test", "Temporal consistency")
+    page.get_by_role("tab", name="Connectivity").click(timeout=WAIT)
+    page.get_by_text("Height of the loss on the straight line").wait_for(timeout=WAIT)
+    page.get_by_role("combobox", name="Set").click()
+    page.get_by_role("option", name=re.compile("fog 2")).click()
+    page.get_by_text(re.compile("Test set: digits, 30 images, fog 2")).wait_for(timeout=WAIT)
+    assert "test_set=" in page.url
+
+
 def test_runs_page_draws_curves_and_table(page: Any, serve: Any, tiny_home: Path) -> None:
     open_page(page, f"{serve(tiny_home)}/runs", "Runs")
     wait_for_charts(page, 2)
@@ -93,6 +125,19 @@ def test_an_empty_store_says_which_command_to_run(page: Any, serve: Any, tmp_pat
     for path, heading in (("", "Temporal consistency"), ("/runs", "Runs")):
         open_page(page, address + path, heading)
         page.get_by_text("make demo").first.wait_for(timeout=WAIT)
+
+
+@pytest.mark.parametrize("path", ["/?split=test", "/runs"])
+def test_a_phone_never_scrolls_sideways_where_the_store_has_everything(
+    page: Any, serve: Any, cube_home: Path, path: str
+) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_page(page, serve(cube_home) + path, "Runs" if path == "/runs" else "Temporal consistency")
+    wait_for_charts(page, 2)
+    page.wait_for_timeout(1000)
+    widths = "[...document.querySelectorAll('[data-testid=stMain]')].map(e => e.scrollWidth)"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert max(page.evaluate(widths)) <= 390
 
 
 @pytest.mark.parametrize("path", ["", "/runs"])

@@ -1,0 +1,81 @@
+"""What stands beside the score: memory horizons, and barriers between networks."""
+
+import altair as alt
+import polars as pl
+
+from app.charts.style import PANEL, PLOT_SIZE, arm_colour, title
+
+PATHS = {"parameters": "whole network", "shallow_parameters": "shallow part alone"}
+
+
+def horizon(horizons: pl.DataFrame, arms: list[str], eps: float) -> alt.LayerChart:
+    """Memory horizon of each deep step for one loss of accuracy that is allowed, in updates.
+
+    ``horizons``: run, arm, deep_epoch, deep_step, horizon, censored, n. Hollow: censored, the
+    horizon is at least this.
+    """
+    base = alt.Chart(horizons).encode(
+        x=alt.X("deep_epoch:Q", title="deep part from epoch"),
+        y=alt.Y("horizon:Q", title="horizon, updates", axis=alt.Axis(format=",", tickCount=5)),
+        color=arm_colour(arms, horizons["arm"]),
+        detail="run:N",
+    )
+    tooltip = [
+        alt.Tooltip("run:N"),
+        alt.Tooltip("deep_epoch:Q", title="deep part, epoch", format=".4~g"),
+        alt.Tooltip("deep_step:Q", title="step", format=","),
+        alt.Tooltip("horizon:Q", title="horizon, updates", format=","),
+        alt.Tooltip("censored:N", title="at least this"),
+        alt.Tooltip("n:Q", title="examples", format=","),
+    ]
+    line = base.mark_line(strokeWidth=1, opacity=0.5)
+    marks = [
+        base.transform_filter(kept)
+        .mark_point(size=45, filled=filled, opacity=1)
+        .encode(tooltip=tooltip)
+        for kept, filled in (("datum.censored", False), ("!datum.censored", True))
+    ]
+    return alt.layer(line, *marks).properties(
+        autosize=PLOT_SIZE,
+        width=PANEL,
+        height=PANEL * 0.7,
+        title=title(
+            f"May lose {100 * eps:.0f} {'point' if eps == 0.01 else 'points'}",
+            "hollow: at least this",
+        ),
+    )
+
+
+def barrier(barriers: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
+    """Barrier of the loss on the straight path from each earlier network to the last one.
+
+    ``barriers``: run, arm, path, shallow_epoch, shallow_step, deep_step, barrier,
+    accuracy_barrier, n; a row a path.
+    """
+    named = barriers.with_columns(pl.col("path").replace(PATHS).alias("moves"))
+    base = alt.Chart(named).encode(
+        x=alt.X("shallow_epoch:Q", title="earlier network from epoch"),
+        y=alt.Y("barrier:Q", title="barrier of the loss, nats", axis=alt.Axis(tickCount=5)),
+        color=arm_colour(arms, barriers["arm"]),
+        detail="run:N",
+        strokeDash=alt.StrokeDash(
+            "moves:N",
+            title=None,
+            scale=alt.Scale(domain=list(PATHS.values()), range=[[1, 0], [4, 3]]),
+            legend=alt.Legend(orient="bottom", columns=1),
+        ),
+    )
+    marks = base.mark_point(filled=True, size=40, opacity=1).encode(
+        tooltip=[
+            alt.Tooltip("run:N"),
+            alt.Tooltip("moves:N", title="what moves"),
+            alt.Tooltip("shallow_epoch:Q", title="earlier network, epoch", format=".4~g"),
+            alt.Tooltip("shallow_step:Q", title="step", format=","),
+            alt.Tooltip("barrier:Q", title="barrier, nats", format=".3~g"),
+            alt.Tooltip("accuracy_barrier:Q", title="accuracy lost on the way", format=".1%"),
+            alt.Tooltip("n:Q", title="examples", format=","),
+        ]
+    )
+    return alt.layer(base.mark_line(strokeWidth=1.5), marks).properties(
+        autosize=PLOT_SIZE, width=PANEL, height=PANEL * 0.7, title=title("Barrier of the loss")
+    )

@@ -1,0 +1,55 @@
+"""What all charts share: sizes, colours, names of metrics, labels of epochs."""
+
+from collections.abc import Iterable
+
+import altair as alt
+
+# Two matrices and the two matched pictures stand in one row of a page 1,440 pixels wide.
+PANEL = 240
+# Streamlit's default fits axes and legends into the size; here the size is that of the plot,
+# so that cells stay square.
+PLOT_SIZE = alt.AutoSizeParams(type="pad")
+# Readable on white and on near-black.
+QUIET = "#7d8894"
+# Okabe & Ito 2008, without black and yellow, which vanish on one of the two backgrounds.
+ARM_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "agreement": "agreement with the later network",
+    "retention": "retention of accuracy above chance",
+}
+
+
+def epoch_label(epoch: float) -> str:
+    """``12`` for whole epochs, ``0.25`` for others."""
+    return f"{epoch:.0f}" if float(epoch).is_integer() else f"{epoch:.2g}"
+
+
+def scale_floor(metric: str, chance: float) -> float:
+    """Where a metric's colour scale begins: chance, or 0 for retention (already above chance)."""
+    return 0.0 if metric == "retention" else chance
+
+
+def title(text: str, subtitle: str | list[str] = "") -> alt.TitleParams:
+    """Put a title, and a quiet line or lines below it, over a chart's left edge."""
+    return alt.TitleParams(text, subtitle=subtitle, subtitleColor=QUIET, anchor="start")
+
+
+def arm_colour(arms: list[str], shown: Iterable[str]) -> alt.Color:
+    """Give each arm the colour of its place among ``arms``, on every chart of a study.
+
+    The legend names those that are ``shown``.
+    """
+    present = set(shown)
+    return alt.Color(
+        "arm:N",
+        title=None,
+        scale=alt.Scale(domain=arms, range=ARM_COLOURS),
+        legend=alt.Legend(
+            orient="bottom",
+            columns=2,
+            labelLimit=PANEL,
+            symbolOpacity=1,
+            values=[arm for arm in arms if arm in present],
+        ),
+    )

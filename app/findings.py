@@ -1,0 +1,222 @@
+"""What the pictures say, in sentences: frames in, words out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+# scipy.stats would take half a second to import.
+from scipy.special import stdtrit
+
+from app.charts import epoch_label
+
+# Smaller differences are no more than a straight line between two checkpoints can miss.
+LEAST_DIFFERENCE = 0.05
+# Of own accuracy, and of displacement: on a narrower range in common nothing is compared.
+LEAST_RANGE = 0.05
+GRID = 101
+NORMAL_QUANTILE = 1.959964
+MATCHED_BY = {
+    "own_accuracy": "equal accuracy of the earlier network",
+    "displacement": "equal displacement",
+}
+EARLY_FROM, EARLY_TO = 0.05, 1 / 6
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Retention of two arms at equal values between ``low`` and ``high``, averaged over these.
+
+    ``first``, ``second``: of each arm; ``difference``: first minus second, with its 95 % interval.
+    """
+
+    low: float
+    high: float
+    first: float
+    second: float
+    difference_low: float
+    difference_high: float
+
+    @property
+    def difference(self) -> float:
+        """First minus second."""
+        return self.first - self.second
+
+    @property
+    def differs(self) -> bool:
+        """The interval leaves out zero, and the difference is no smaller than can be told."""
+        clear = self.difference_low > 0 or self.difference_high < 0
+        return clear and abs(self.difference) >= LEAST_DIFFERENCE
+
+
+def _curve(run: pl.DataFrame, matched_by: str) -> NDArray[np.float64]:
+    """Rows: matched value, rising; retention; its standard error over examples. Ties averaged."""
+    error = (pl.col("retention_high") - pl.col("retention_low")) / (2 * NORMAL_QUANTILE)
+    by_value = run.group_by(matched_by).agg(pl.col("retention").mean(), error.mean().alias("error"))
+    return by_value.sort(matched_by).select(matched_by, "retention", "error").to_numpy().T
+
+
+def contrast(points: pl.DataFrame, first: str, second: str, matched_by: str) -> Contrast | None:
+    """Compare two arms at equal ``own_accuracy`` or ``displacement`` of the earlier network.
+
+    Each run's retention is joined by straight lines and averaged evenly over the range that all
+    runs of both arms reach. Interval: with two or more seeds in both arms Welch's t over seeds;
+    otherwise over examples, errors of neighbouring checkpoints taken as one (so it is wide rather
+    than narrow). None where a run has fewer than two checkpoints in a range of ``LEAST_RANGE``.
+    """
+    known = points.filter(pl.col(matched_by).is_not_null(), pl.col("retention").is_not_null())
+    curves = {
+        arm: [
+            _curve(run, matched_by)
+            for run in known.filter(pl.col("arm") == arm).partition_by(
+                "run_id", maintain_order=True
+            )
+        ]
+        for arm in (first, second)
+    }
+    runs = [*curves[first], *curves[second]]
+    if not (curves[first] and curves[second]):
+        return None
+    low, high = max(run[0, 0] for run in runs), min(run[0, -1] for run in runs)
+    inside = min(int(((run[0] >= low) & (run[0] <= high)).sum()) for run in runs)
+    if high - low < LEAST_RANGE or inside < 2:
+        return None
+    values = np.linspace(low, high, GRID)
+    means = {
+        arm: np.array(
+            [[np.interp(values, run[0], row).mean() for row in run[1:]] for run in curves[arm]]
+        )
+        for arm in (first, second)
+    }
+    a, b = means[first][:, 0], means[second][:, 0]
+    if min(len(a), len(b)) > 1:
+        parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
+        freedom = parts.sum() ** 2 / (parts**2 / [len(a) - 1, len(b) - 1]).sum()
+        half_width = stdtrit(freedom, 0.975) * np.sqrt(parts.sum()) if parts.any() else 0.0
+    else:
+        errors = [means[arm][:, 1].mean() for arm in (first, second)]
+        half_width = NORMAL_QUANTILE * np.hypot(*errors)
+    middle = a.mean() - b.mean()
+    return Contrast(
+        low=float(low),
+        high=float(high),
+        first=float(a.mean()),
+        second=float(b.mean()),
+        difference_low=float(middle - half_width),
+        difference_high=float(middle + half_width),
+    )
+
+
+def _range(low: float, high: float, matched_by: str) -> str:
+    if matched_by == "own_accuracy":
+        return f"A(s,s) from {low:.0%} to {high:.0%}"
+    return f"from {low:.2g} to {high:.2g}"
+
+
+def _said(found: Contrast, matched_by: str) -> str:
+    """Both retentions and their difference, in brackets behind a verdict."""
+    return (
+        f"({_range(found.low, found.high, matched_by)}: **{found.first:.1%}** against "
+        f"**{found.second:.1%}** retained, {100 * found.difference:+.1f} points, 95 %: "
+        f"{100 * found.difference_low:+.1f} to {100 * found.difference_high:+.1f})"
+    )
+
+
+def _untold(points: pl.DataFrame, arms: tuple[str, str], matched_by: str) -> str:
+    """Why there is no contrast: nothing was measured, or too little at equal values."""
+    reached = []
+    for arm in arms:
+        values = points.filter(pl.col("arm") == arm)[matched_by].drop_nulls().to_list()
+        if not values:
+            return f"{matched_by.replace('_', ' ')} of {arm} is not in the store"
+        reached.append(f"{arm} {_range(min(values), max(values), matched_by)}")
+    return f"too few checkpoints in a range in common: {'; '.join(reached)}"
+
+
+def _verdict(points: pl.DataFrame, first: str, second: str) -> str:
+    found = {name: contrast(points, first, second, name) for name in MATCHED_BY}
+    told = {name: each for name, each in found.items() if each is not None}
+    phrases = []
+    for name, place in MATCHED_BY.items():
+        each = found[name]
+        if each is None:
+            reason = _untold(points, (first, second), name)
+            phrases.append(f"at {place} it can't be told ({reason})")
+        else:
+            verdict = "they differ" if each.differs else "they do not differ"
+            phrases.append(f"at {place} {verdict} {_said(each, name)}")
+    both = "; ".join(phrases)
+    pair = f"{first} against {second}"
+    if not told:
+        return f"Whether the arms differ can't be told, {pair}: {both}."
+    if len(told) == 1:
+        return f"This picture alone does not decide, {pair}: {both}."
+    verdicts = [each.differs for each in told.values()]
+    signs = {each.difference > 0 for each in told.values()}
+    if all(verdicts) and len(signs) == 1:
+        return f"**The arms differ**, {pair}: {both}."
+    if all(verdicts):
+        return f"The two pictures contradict each other and do not decide, {pair}: {both}."
+    if any(verdicts):
+        return f"This picture alone does not decide, {pair}: {both}."
+    return f"No difference between the arms shows, {pair}: {both}."
+
+
+def matched_arms(points: pl.DataFrame, arms: list[str]) -> list[str]:
+    """Compare the first arm with each other one: a difference only where both pictures agree.
+
+    ``points``: run_id, arm, own_accuracy, displacement, retention, retention_low, retention_high;
+    a row an earlier checkpoint under the final deep part. No sentence for one arm.
+    """
+    present = [arm for arm in arms if arm in set(points["arm"])]
+    return [_verdict(points, present[0], other) for other in present[1:]]
+
+
+def matched_basis(points: pl.DataFrame) -> str:
+    """Say what ``matched_arms`` rests on: set, n, normalisation, seeds, which variance.
+
+    ``points``: as there, and n, split, norm.
+    """
+    seeds = points.group_by("arm", maintain_order=True).agg(pl.col("run_id").n_unique())
+    counts = dict(seeds.iter_rows())
+    if min(counts.values()) > 1:
+        of_arms = ", ".join(f"{count} of {arm}" for arm, count in counts.items())
+        variance = f"over seeds (t; {of_arms}), the examples held fixed"
+    else:
+        variance = "over examples; of some arm there is one seed, so nothing about other trainings"
+    low, high = min(points["n"].to_list()), max(points["n"].to_list())
+    n = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    norms = " and ".join(f"`{norm}`" for norm in sorted(set(points["norm"])))
+    return (
+        f"{points['split'][0].capitalize()} set, n = {n}, BatchNorm {norms}. Retention is averaged "
+        f"over the range in common; intervals: 95 % {variance}. To differ means: by at least "
+        f"{100 * LEAST_DIFFERENCE:.0f} points, with an interval that leaves out 0."
+    )
+
+
+def equal_epoch(cells: pl.DataFrame, names: dict[str, str], cut: str, split: str) -> str | None:
+    """Say the contrast at an equal epoch: plain to see, but early nothing may be learned yet.
+
+    ``cells``: those of one cut; ``names``: of the runs, by run_id.
+    """
+    final = cells.filter(pl.col("deep_step") == pl.col("deep_step").max().over("run_id"))
+    last = max(final["deep_step"].to_list(), default=0)
+    early = final.filter(
+        pl.col("shallow_step") > EARLY_FROM * last, pl.col("shallow_step") <= EARLY_TO * last
+    )
+    if early.is_empty():
+        return None
+    row = early.filter(pl.col("shallow_step") == pl.col("shallow_step").max())
+    intervals = {
+        cell["run_id"]: f"**{cell['accuracy']:.1%}** "
+        f"({cell['accuracy_low']:.1%} to {cell['accuracy_high']:.1%})"
+        for cell in row.iter_rows(named=True)
+    }
+    parts = [f"{intervals[key]} with {names[key]}" for key in names if key in intervals]
+    return (
+        f"Equal epoch: the first blocks up to {cut}, taken from epoch "
+        f"{epoch_label(row['shallow_epoch'][0])}, under the final deep part score "
+        f"{', '.join(parts)} ({split} set, n = {row['n'][0]:,}; intervals: 95 % over examples, "
+        "single runs)."
+    )

@@ -1,0 +1,128 @@
+"""What one picture shows: one evaluation set, one cube a run and cut. Frames in, frames out."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+# Images alike in these columns are one set, whatever labels an arm was trained on.
+SAME_IMAGES = ["split", "dataset", "n", "labels", "corruption", "severity", "subset"]
+# One cube of a run and cut is one combination of these; of several, the first is shown.
+VARIANT = [
+    "dtype",
+    "batch_size",
+    "target_half_width",
+    "replicate",
+    "shallow_run_id",
+    "norm",
+    "eval_id",
+]
+# That of a study that names none: rows of another size come from a study that asked for them.
+USUAL_BATCH = 250
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """The images that a page's pictures are about.
+
+    ``key`` names the set in a link; ``eval_ids``: one for each run, as labels may differ.
+    """
+
+    key: str
+    split: str
+    dataset: str
+    n: int
+    classes: int
+    corruption: str
+    severity: int
+    labels: str
+    subset: str
+    eval_ids: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The set in words, apart from others of its split."""
+        corruption = "" if self.corruption == "none" else f", {self.corruption} {self.severity}"
+        labels = "labels trained on" if self.labels == "trained_on" else "true labels"
+        draw = "" if self.subset == "0" else f", draw {self.subset}"
+        return f"{self.dataset}, {self.n:,} images{corruption}, {labels}{draw}"
+
+
+def evaluation_sets(found: pl.DataFrame) -> list[EvaluationSet]:
+    """Group the rows of ``queries.evaluation_sets`` by their images, in that order."""
+    groups = found.group_by(SAME_IMAGES, maintain_order=True).agg(
+        pl.col("classes").first(), pl.col("eval_id").unique(maintain_order=True)
+    )
+    return [
+        EvaluationSet(key=ids[0], eval_ids=tuple(ids), **row)
+        for row in groups.iter_rows(named=True)
+        for ids in [row.pop("eval_id")]
+    ]
+
+
+def unique_cubes(frame: pl.DataFrame, eval_ids: tuple[str, ...]) -> pl.DataFrame:
+    """Keep the rows of a set, and of several cubes of a run at a cut one whole.
+
+    Before others come float32, the usual batch size, every example evaluated, the first draw. So
+    no two rows of the answer are the same cell.
+    """
+    of_set = frame.filter(pl.col("eval_id").is_in(eval_ids))
+    variant = [name for name in VARIANT if name in frame.columns]
+    rank = {
+        "dtype": pl.col("dtype") != "float32",
+        "batch_size": pl.col("batch_size") != USUAL_BATCH,
+    }
+    best = (
+        of_set.select("run_id", "cut", *variant)
+        .unique()
+        .sort(*[rank.get(name, pl.col(name)) for name in variant], *variant)
+        .unique(["run_id", "cut"], keep="first", maintain_order=True)
+    )
+    return of_set.join(
+        best, on=["run_id", "cut", *variant], how="semi", nulls_equal=True, maintain_order="left"
+    )
+
+
+def matched(points: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
+    """Give the points under the final deep part ``retention_low`` and ``retention_high``.
+
+    They are the ends of the interval of A(s,t), over examples, on the scale of retention: chance
+    and the accuracy of the later network are held fixed. Points without retention are left out.
+    """
+    final = cells.filter(pl.col("deep_step") == pl.col("deep_step").max().over("run_id"))
+    whole = final.filter(pl.col("shallow_step") == pl.col("deep_step")).select(
+        "run_id", (pl.col("accuracy") - pl.col("chance")).alias("above_chance")
+    )
+    chances = final.select("run_id", "shallow_step", "chance").join(whole, on="run_id")
+    return (
+        points.filter(pl.col("retention").is_not_null())
+        .join(chances, on=["run_id", "shallow_step"], maintain_order="left")
+        .with_columns(
+            ((pl.col(f"accuracy_{end}") - pl.col("chance")) / pl.col("above_chance")).alias(
+                f"retention_{end}"
+            )
+            for end in ("low", "high")
+        )
+        .drop("chance", "above_chance")
+    )
+
+
+def against_control(cells: pl.DataFrame, of_control: pl.DataFrame, metric: str) -> pl.DataFrame:
+    """Put ``of_control`` and ``difference`` beside the metric of each cell; null without either."""
+    key = ["run_id", "cut", "shallow_step", "deep_step"]
+    other = of_control.select(*key, pl.col(metric).alias("of_control"))
+    return cells.join(other, on=key, how="left", maintain_order="left").with_columns(
+        (pl.col(metric) - pl.col("of_control")).alias("difference")
+    )
+
+
+def estimates(cells: pl.DataFrame) -> str | None:
+    """Say so where cells were refined from some of the examples only."""
+    refined = cells.filter(pl.col("target_half_width") > 0)
+    if refined.is_empty():
+        return None
+    width = 100 * max(refined["half_width"].to_list())
+    low, high = min(refined["n"].to_list()), max(refined["n"].to_list())
+    return (
+        f"Cells are estimates from a share of the set: each to ±{width:.1f} points "
+        f"(95 %, for the whole set), n from {low:,} to {high:,}."
+    )

@@ -1,0 +1,130 @@
+"""What stands beside the score: memory horizons, comparators, connectivity."""
+
+import polars as pl
+import streamlit as st
+
+from app import charts
+from app.cached import ask
+from app.views.scene import Scene
+
+COMPARATORS = {
+    "last": "last checkpoint alone",
+    "swa": "mean of the weights (SWA)",
+    "ensemble": "mean of the predicted probabilities",
+}
+
+
+def tabs(scene: Scene) -> None:
+    """Draw all three in tabs, to keep the page calm."""
+    st.subheader("Beside the score", anchor=False)
+    memory, averages, paths = st.tabs(
+        ["Memory horizon", "Averages over checkpoints", "Connectivity"]
+    )
+    with memory:
+        _horizons(scene)
+    with averages:
+        _comparators(scene)
+    with paths:
+        _connectivity(scene)
+
+
+def _missing(kind: str) -> None:
+    st.info(
+        f'Not in the store yet: `kind = "{kind}"` in the `[[analyses]]` of a study asks for it.'
+    )
+
+
+def _horizons(scene: Scene) -> None:
+    stored = ask("horizons", scene.run_ids, scene.shown.split).filter(
+        pl.col("eval_id").is_in(scene.shown.eval_ids),
+        pl.col("norm").is_in(scene.norms),
+        pl.col("cut") == scene.cut,
+    )
+    if stored.is_empty():
+        _missing("consistency")
+        return
+    named = scene.named(stored)
+    with st.container(horizontal=True, gap="medium"):
+        for eps in sorted(set(stored["eps"])):
+            chart = charts.horizon(named.filter(pl.col("eps") == eps), scene.arm_names, eps)
+            st.altair_chart(chart, width="content", alt=f"memory horizon, {100 * eps:.0f} points")
+    st.caption(
+        "How many updates back every shallow part still keeps the accuracy of the deep part's own "
+        f"network, but for that loss, at {scene.cut}; decided by a paired lower limit over "
+        f"examples. {scene.about}, n = {max(stored['n'].to_list()):,}."
+    )
+
+
+def _comparators(scene: Scene) -> None:
+    stored = ask("comparators", scene.run_ids)
+    if stored.is_empty():
+        _missing("comparators")
+        return
+    table = scene.named(stored).select(
+        "run",
+        pl.col("comparator").replace(COMPARATORS).alias("average"),
+        (100 * pl.col("accuracy")).alias("accuracy"),
+        (100 * pl.col("accuracy_low")).alias("from"),
+        (100 * pl.col("accuracy_high")).alias("to"),
+        pl.col("loss").alias("loss, nats"),
+        "checkpoints",
+        "norm",
+        "split",
+        "corruption",
+        "n",
+    )
+    percent = st.column_config.NumberColumn(format="%.1f %%")
+    number = st.column_config.NumberColumn(format="%.3f")
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "accuracy": percent,
+            "from": percent,
+            "to": percent,
+            "loss, nats": number,
+        },
+    )
+    st.caption(
+        "What averages over late checkpoints reach without any splice; from, to: 95 % over "
+        "examples (Wilson)."
+    )
+
+
+def _connectivity(scene: Scene) -> None:
+    stored = ask("connectivity", scene.run_ids).filter(
+        pl.col("split") == scene.shown.split, pl.col("barrier").is_not_null()
+    )
+    paths = stored.filter(
+        pl.col("cut").is_in(["none", scene.cut]),
+        pl.col("deep_step") == pl.col("deep_step").max().over("run_id"),
+    )
+    if paths.is_empty():
+        _missing("connectivity")
+        return
+    # One set a run: the page's own where it is there.
+    own = paths.filter(pl.col("eval_id").is_in(scene.shown.eval_ids))
+    paths = (
+        own
+        if not own.is_empty()
+        else paths.filter(pl.col("eval_id") == pl.col("eval_id").first().over("run_id"))
+    )
+    epochs = ask("checkpoints", scene.run_ids).select(
+        "run_id", pl.col("step").alias("shallow_step"), pl.col("epoch").alias("shallow_epoch")
+    )
+    barriers = (
+        paths.unique(["run_id", "path", "shallow_step"], keep="first", maintain_order=True)
+        .join(epochs, on=["run_id", "shallow_step"], maintain_order="left")
+        .filter(pl.col("shallow_step") < pl.col("deep_step"))
+    )
+    chart = charts.barrier(scene.named(barriers), scene.arm_names)
+    st.altair_chart(chart, width="content", alt="barrier of the loss by earlier network")
+    alone = stored.filter(pl.col("path") == "shallow_parameters")["cut"].unique(maintain_order=True)
+    elsewhere = f" The shallow part alone: at {', '.join(alone)}."
+    st.caption(
+        "Height of the loss on the straight line from an earlier network to the last one, above "
+        "the line between its ends. Where a path has no barrier, a high splice may be linear "
+        f"connectivity and no more. {scene.shown.split.capitalize()} set, n = "
+        f"{max(paths['n'].to_list()):,}, BatchNorm "
+        f"{paths['norm'][0]}.{elsewhere if len(alone) and scene.cut not in alone else ''}"
+    )

@@ -1,0 +1,121 @@
+"""What the page on temporal consistency is looking at, as its controls say."""
+
+from dataclasses import dataclass
+
+import polars as pl
+import streamlit as st
+
+from app import controls
+from app.cached import ask
+from app.selection import EvaluationSet, evaluation_sets, unique_cubes
+from app.views.study_choice import choose_study
+
+METRICS = ["accuracy", "agreement", "retention"]
+NORMS = {
+    "inherit": "every block keeps its own running statistics",
+    "recalibrate": "all statistics of the composite estimated anew on training images",
+    "recalibrate_deep": "statistics behind the cut estimated anew on training images",
+    "none": "no BatchNorm in these networks",
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One evaluation set, metric, normalisation and cut of a study.
+
+    ``names`` and ``arms``: by run_id, in the order of the study. ``norms``: the chosen one, and
+    ``none`` where some arm has no BatchNorm.
+    """
+
+    study: str
+    names: dict[str, str]
+    arms: dict[str, str]
+    shown: EvaluationSet
+    metric: str
+    norms: tuple[str, ...]
+    cut: str
+    cuts: tuple[str, ...]
+
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs, in the order of the study."""
+        return tuple(self.names)
+
+    @property
+    def arm_names(self) -> list[str]:
+        """The arms, in the order of their colours."""
+        return list(dict.fromkeys(self.arms.values()))
+
+    @property
+    def measure(self) -> str:
+        """What the score sums: retention is accuracy above chance, too."""
+        return "agreement" if self.metric == "agreement" else "accuracy"
+
+    @property
+    def about(self) -> str:
+        """Set and normalisation in a few words."""
+        return (
+            f"{self.shown.split.capitalize()} set ({self.shown.title}), {' and '.join(self.norms)}"
+        )
+
+    def named(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Put the name and the arm of each row's run beside it."""
+        return frame.with_columns(
+            pl.col("run_id").replace(self.names).alias("run"),
+            pl.col("run_id").replace(self.arms).alias("arm"),
+        )
+
+    def cells(self, control: str = "none") -> pl.DataFrame:
+        """Every cell of the set, one row each, all cuts; of the runs' own cubes or a control's."""
+        rows = [
+            ask(
+                "splice_cells",
+                self.run_ids,
+                self.shown.split,
+                norm,
+                control,
+                self.shown.corruption,
+                self.shown.severity,
+            ).with_columns(pl.lit(norm).alias("norm"))
+            for norm in self.norms
+        ]
+        return unique_cubes(pl.concat(rows), self.shown.eval_ids)
+
+
+def choose() -> Scene | None:
+    """Draw the row of controls; None, with a sentence, where the study has no splices yet."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        study, runs = choose_study()
+        names = dict(runs.select("run_id", "name").iter_rows())
+        sets = evaluation_sets(ask("evaluation_sets", tuple(names)))
+        if not sets:
+            st.info("No splices of this study yet. They are computed by")
+            st.code("featdyn run STUDY.toml", language="bash")
+            return None
+        choices = ask("splice_choices", tuple(names)).filter(pl.col("control") == "none")
+        splits = list(dict.fromkeys(each.split for each in sets))
+        split = controls.segments("Examples", "split", splits, splits[0])
+        of_split = {each.key: each for each in sets if each.split == split}
+        key = next(iter(of_split))
+        if len(of_split) > 1:
+            # A parameter for each split: the choice outlives a look at the other one.
+            key = controls.select(
+                "Set", f"{split}_set", list(of_split), key, lambda one: of_split[one].title
+            )
+        metric = controls.segments("Metric", "metric", METRICS, METRICS[0])
+        norms = [norm for norm in NORMS if norm in set(choices["norm"])]
+        with_statistics = [norm for norm in norms if norm != "none"] or norms
+        norm = controls.segments("BatchNorm", "norm", with_statistics, with_statistics[0])
+        cuts = choices.sort("depth")["cut"].unique(maintain_order=True).to_list()
+        # A third of the way down: after the first stage of a ResNet-20.
+        cut = controls.slider("Cut after block", "cut", cuts, cuts[len(cuts) // 3])
+    return Scene(
+        study=study,
+        names=names,
+        arms=dict(runs.select("run_id", "arm").iter_rows()),
+        shown=of_split[key],
+        metric=metric,
+        norms=tuple(dict.fromkeys([norm, *(each for each in norms if each == "none")])),
+        cut=cut,
+        cuts=tuple(cuts),
+    )

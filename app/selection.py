@@ -115,6 +115,21 @@ def against_control(cells: pl.DataFrame, of_control: pl.DataFrame, metric: str) 
     )
 
 
+def of_norms(excesses: pl.DataFrame, norms: tuple[str, ...]) -> pl.DataFrame:
+    """Keep one normalisation of each run's control: one of ``norms``, or else its first.
+
+    A control may have no other: other seeds are matched under ``recalibrate`` alone.
+    """
+    key = ["run_id", "control"]
+    best = (
+        excesses.select(*key, "norm")
+        .unique()
+        .sort(~pl.col("norm").is_in(norms), "norm")
+        .unique(key, keep="first")
+    )
+    return excesses.join(best, on=[*key, "norm"], how="semi", maintain_order="left")
+
+
 def estimates(cells: pl.DataFrame) -> str | None:
     """Say so where cells were refined from some of the examples only."""
     refined = cells.filter(pl.col("target_half_width") > 0)

@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import PANEL, PLOT_SIZE, arm_colour, title
+from app.charts.style import PANEL, PLOT_SIZE, QUIET, arm_colour, title
 
 PATHS = {"parameters": "whole network", "shallow_parameters": "shallow part alone"}
 
@@ -15,7 +15,7 @@ def horizon(horizons: pl.DataFrame, arms: list[str], eps: float) -> alt.LayerCha
     horizon is at least this.
     """
     base = alt.Chart(horizons).encode(
-        x=alt.X("deep_epoch:Q", title="deep part from epoch"),
+        x=alt.X("deep_epoch:Q", title="deep part from epoch", axis=alt.Axis(format="~g")),
         y=alt.Y("horizon:Q", title="horizon, updates", axis=alt.Axis(format=",", tickCount=5)),
         color=arm_colour(arms, horizons["arm"]),
         detail="run:N",
@@ -54,16 +54,26 @@ def barrier(barriers: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
     """
     named = barriers.with_columns(pl.col("path").replace(PATHS).alias("moves"))
     base = alt.Chart(named).encode(
-        x=alt.X("shallow_epoch:Q", title="earlier network from epoch"),
-        y=alt.Y("barrier:Q", title="barrier of the loss, nats", axis=alt.Axis(tickCount=5)),
+        x=alt.X("shallow_epoch:Q", title="earlier network from epoch", axis=alt.Axis(format="~g")),
+        y=alt.Y(
+            "barrier:Q",
+            title="barrier of the loss, nats",
+            axis=alt.Axis(tickCount=5, format="~g"),
+            # Rounding would fill the picture where there is no barrier.
+            scale=alt.Scale(domain=alt.DomainUnionWith(unionWith=[0, 0.1])),
+        ),
         color=arm_colour(arms, barriers["arm"]),
-        detail="run:N",
+        detail=["run:N", "moves:N"],
+    )
+    lines = base.mark_line(strokeWidth=1.5).encode(
         strokeDash=alt.StrokeDash(
             "moves:N",
             title=None,
             scale=alt.Scale(domain=list(PATHS.values()), range=[[1, 0], [4, 3]]),
-            legend=alt.Legend(orient="bottom", columns=1),
-        ),
+            legend=alt.Legend(
+                orient="bottom", columns=1, symbolType="stroke", symbolStrokeColor=QUIET
+            ),
+        )
     )
     marks = base.mark_point(filled=True, size=40, opacity=1).encode(
         tooltip=[
@@ -76,6 +86,6 @@ def barrier(barriers: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
             alt.Tooltip("n:Q", title="examples", format=","),
         ]
     )
-    return alt.layer(base.mark_line(strokeWidth=1.5), marks).properties(
+    return alt.layer(lines, marks).properties(
         autosize=PLOT_SIZE, width=PANEL, height=PANEL * 0.7, title=title("Barrier of the loss")
     )

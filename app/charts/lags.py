@@ -38,7 +38,7 @@ def lag_profile(cells: pl.DataFrame, metric: str, chance: float, name: str) -> a
                     domain=[-0.3 * latest, 1.2 * latest],
                 ),
                 legend=alt.Legend(
-                    orient="bottom", values=epochs[:: max(len(epochs) // 4, 1)], format=".3~g"
+                    orient="bottom", values=epochs[:: len(epochs) // 5 + 1], format=".3~g"
                 ),
             ),
             detail="deep_step:N",

@@ -8,9 +8,9 @@ from app.cached import ask
 from app.views.scene import Scene
 
 COMPARATORS = {
-    "last": "last checkpoint alone",
-    "swa": "mean of the weights (SWA)",
-    "ensemble": "mean of the predicted probabilities",
+    "last": "last checkpoint",
+    "swa": "SWA",
+    "ensemble": "ensemble",
 }
 
 
@@ -60,12 +60,17 @@ def _comparators(scene: Scene) -> None:
     if stored.is_empty():
         _missing("comparators")
         return
-    table = scene.named(stored).select(
-        "run",
-        pl.col("comparator").replace(COMPARATORS).alias("average"),
+    in_order = scene.named(stored).sort(
+        pl.col("run_id").cast(pl.Enum(scene.run_ids)),
+        "eval_id",
+        pl.col("comparator").cast(pl.Enum(list(COMPARATORS))),
+    )
+    table = in_order.select(
+        pl.col("comparator").replace(COMPARATORS).alias("network"),
         (100 * pl.col("accuracy")).alias("accuracy"),
         (100 * pl.col("accuracy_low")).alias("from"),
         (100 * pl.col("accuracy_high")).alias("to"),
+        "run",
         pl.col("loss").alias("loss, nats"),
         "checkpoints",
         "norm",
@@ -86,8 +91,8 @@ def _comparators(scene: Scene) -> None:
         },
     )
     st.caption(
-        "What averages over late checkpoints reach without any splice; from, to: 95 % over "
-        "examples (Wilson)."
+        "What averages over late checkpoints reach without any splice. SWA: mean of the weights; "
+        "ensemble: mean of the predicted probabilities; from, to: 95 % over examples (Wilson)."
     )
 
 

@@ -5,7 +5,7 @@ import streamlit as st
 
 from app import charts, controls
 from app.cached import ask
-from app.selection import against_control, unique_cubes
+from app.selection import against_control, of_norms, unique_cubes
 from app.views.scene import Scene
 from featdyn_engine.domain import CONTROLS
 
@@ -128,8 +128,12 @@ def _excess(scene: Scene, at_cut: pl.DataFrame, pairs: str, weighting: str) -> N
     if here.is_empty():
         where = choices.sort("depth")["cut"].unique(maintain_order=True).to_list()
         st.info(
-            (f"This set has controls at {', '.join(where)} only. " if where else "")
-            + "A high score needs controls: add to the study"
+            (
+                f"This set has controls at {', '.join(where)} only. "
+                if where
+                else "No controls yet. "
+            )
+            + "A high score needs them: a study asks for them by"
         )
         st.code('[[analyses]]\nkind = "controls"', language="toml")
         return
@@ -154,7 +158,7 @@ def _forest(scene: Scene, pairs: str, weighting: str) -> None:
         st.caption("Not defined for these pairs.")
         return
     exact = rows.filter(pl.col("dtype") == "float32")
-    rows = rows if exact.is_empty() else exact
+    rows = of_norms(rows if exact.is_empty() else exact, scene.norms)
     chart = charts.excess_forest(scene.named(rows), CONTROLS, scene.arm_names, scene.cut)
     st.altair_chart(chart, width="stretch", alt=f"excess over controls, cut {scene.cut}")
     st.caption(

@@ -127,6 +127,18 @@ def test_a_cell_minus_its_control_and_nothing_where_the_control_has_none() -> No
     assert found["difference"].to_list() == pytest.approx([0.0, 0.5, None, None])
 
 
+def test_a_control_is_drawn_under_the_pages_normalisation_or_under_the_one_it_has() -> None:
+    stored = [
+        ("a", "twin", "inherit"),
+        ("a", "twin", "recalibrate"),
+        ("a", "other_seed_matched", "recalibrate"),
+        ("b", "twin", "none"),
+    ]
+    frame = pl.DataFrame(stored, schema=["run_id", "control", "norm"], orient="row")
+    assert selection.of_norms(frame, ("inherit", "none")).rows() == [stored[0], *stored[2:]]
+    assert selection.of_norms(frame, ("recalibrate",)).rows() == stored[1:]
+
+
 def test_estimated_cells_are_said_to_be_so() -> None:
     exact = cubes().with_columns(pl.lit(0.0).alias("half_width"), pl.lit(500).alias("n"))
     assert selection.estimates(exact) is None

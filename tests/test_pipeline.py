@@ -13,7 +13,7 @@ import pytest
 
 from featdyn_engine import pipeline, planning, study
 from featdyn_engine.checkpoints import run_folder
-from featdyn_engine.domain import InputError, Unit
+from featdyn_engine.domain import InputError, Job
 from featdyn_engine.executors import local
 from featdyn_engine.parts import part_path
 from store import connection as connections
@@ -57,26 +57,26 @@ evaluations = [{ split = "test", n = 40 }]
 
 
 class Recorder(Silent):
-    """A watcher that remembers, and calls back when a unit gets on or ends."""
+    """A watcher that remembers, and calls back when a job gets on or ends."""
 
     def __init__(
         self,
-        on_advance: Callable[[Unit], None] = lambda unit: None,
-        on_end: Callable[[Unit], None] = lambda unit: None,
+        on_advance: Callable[[Job], None] = lambda job: None,
+        on_end: Callable[[Job], None] = lambda job: None,
     ) -> None:
         self.on_advance, self.on_end = on_advance, on_end
-        self.ended: list[tuple[Unit, str | None]] = []
+        self.ended: list[tuple[Job, str | None]] = []
         self.finished_before = -1
 
     def start(self, waiting: Sequence[object], finished: int) -> None:  # noqa: ARG002
         self.finished_before = finished
 
-    def advance(self, unit: Unit, share: float) -> None:  # type: ignore[override]  # noqa: ARG002
-        self.on_advance(unit)
+    def advance(self, job: Job, share: float) -> None:  # type: ignore[override]  # noqa: ARG002
+        self.on_advance(job)
 
-    def end(self, unit: Unit, error: str | None) -> None:  # type: ignore[override]
-        self.ended.append((unit, error))
-        self.on_end(unit)
+    def end(self, job: Job, error: str | None) -> None:  # type: ignore[override]
+        self.ended.append((job, error))
+        self.on_end(job)
 
 
 def run(
@@ -141,7 +141,7 @@ def test_a_deleted_part_is_made_again_alone_with_equal_rows(own_home: Path) -> N
     watcher = Recorder()
     outcome = run(own_home, watcher=watcher)
     assert outcome.done == 1
-    assert [unit.unit_id for unit, _ in watcher.ended] == [part.stem]
+    assert [unit.unit_id for job, _ in watcher.ended for unit in job.units] == [part.stem]
     assert part.exists()
     assert rows(own_home) == before
 
@@ -244,16 +244,21 @@ def test_a_killed_worker_is_reported_and_the_rest_is_finished(workers: int, own_
     for run_id in run_ids(own_home):
         for part in splice_parts(own_home, run_id)[:3]:
             part.unlink()
-    killed: list[Unit] = []
+    jobs = planning.plan(study.parse(TINY_STUDY, "tiny.toml", own_home), own_home).jobs
+    killed: list[Job] = []
 
-    def kill_once(unit: Unit) -> None:
+    def kill_once(job: Job) -> None:
         if not killed:
-            killed.append(unit)
+            killed.append(job)
             kill_a_worker()
 
     outcome = run(own_home, workers=workers, watcher=Recorder(on_advance=kill_once))
     assert killed
-    assert 1 <= len(outcome.failures) <= workers
+    # Whole jobs are lost, one a worker at most.
+    failed = {unit.unit_id for unit, _ in outcome.failures}
+    lost = [job for job in jobs if failed & {unit.unit_id for unit in job.units}]
+    assert 1 <= len(lost) <= workers
+    assert failed == {unit.unit_id for job in lost for unit in job.units}
     assert all("worker process died" in failure.reason for _, failure in outcome.failures)
     assert outcome.done == 6 - len(outcome.failures)
     assert run(own_home, workers=workers).failures == ()
@@ -266,9 +271,7 @@ def test_workers_killed_while_an_ingest_goes_on_are_reported(own_home: Path) -> 
         part.unlink()
     plan = planning.plan(study.parse(TINY_STUDY, "tiny.toml", own_home), own_home)
     ends = []
-    running = local.run_units(
-        plan.waiting, set(plan.finished), own_home, 2, 1, lambda unit, share: None
-    )
+    running = local.run_jobs(plan.jobs, set(plan.finished), own_home, 2, 1, lambda job, share: None)
     for ended in running:
         if not ends:
             for process in multiprocessing.active_children():
@@ -276,8 +279,9 @@ def test_workers_killed_while_an_ingest_goes_on_are_reported(own_home: Path) -> 
                 os.kill(process.pid, signal.SIGKILL)
             time.sleep(1)
         ends.append(ended)
-    assert {ended.unit.unit_id for ended in ends} == {unit.unit_id for unit in plan.waiting}
-    assert len(ends) == 5
+    found = [unit.unit_id for ended in ends for unit in ended.job.units]
+    assert sorted(found) == sorted(unit.unit_id for unit in plan.waiting)
+    assert len(found) == 5
 
 
 def test_no_worker_outlives_a_run(own_home: Path) -> None:
@@ -378,7 +382,7 @@ def test_a_damaged_database_is_set_aside_made_anew_and_said(
     assert len(aside) == 1
     assert aside[0].read_bytes() == damaged
     assert any(aside[0].name in line for line in said)
-    assert any("anew from 46 parts" in line for line in said)
+    assert any("anew from 86 parts" in line for line in said)
 
 
 def test_an_empty_database_file_is_filled(own_home: Path) -> None:

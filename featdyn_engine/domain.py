@@ -335,7 +335,8 @@ class Unit:
 
     ``spec`` is what the unit's kind needs to know; ``needs`` names units that come first;
     ``cost`` is its expected work in forward passes of one image. Units of the same ``bundle``
-    share most of their work: whoever does one does those that wait with it.
+    share most of their work: whoever does one does those that wait with it. ``companions`` are
+    kinds of parts that it writes beside its own.
     """
 
     kind: str
@@ -346,6 +347,7 @@ class Unit:
     needs: tuple[str, ...] = ()
     cost: float = 1.0
     bundle: str = ""
+    companions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

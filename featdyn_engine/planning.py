@@ -85,7 +85,11 @@ def plan(study: Study, home: Path) -> Plan:
     # The longest first: two workers then end together.
     for unit in sorted(analyses, key=lambda unit: -unit.cost):
         units[unit.unit_id] = _named(unit, arm_of[unit.run_id or ""])
-    finished = {key for key, unit in units.items() if part_path(home, unit.kind, key).exists()}
+    finished = {
+        key
+        for key, unit in units.items()
+        if all(part_path(home, kind, key).exists() for kind in (unit.kind, *unit.companions))
+    }
     return Plan(study, tuple(units.values()), frozenset(finished))
 
 

@@ -74,7 +74,9 @@ class Study:
         planned: dict[str, Unit] = {}
         for kind, settings, run in self.measurements:
             for unit in MEASUREMENTS[kind].units(settings, run.config, home):
-                planned[unit.unit_id] = unit
+                # The one that keeps most, where two differ in that alone.
+                if unit.unit_id not in planned or unit.companions:
+                    planned[unit.unit_id] = unit
         for asked in self.analyses:
             if asked.kind not in SUMMARIES:
                 continue

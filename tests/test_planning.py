@@ -180,3 +180,21 @@ def test_a_part_that_is_there_is_finished(quick: Study, tmp_path: Path) -> None:
     plan = planning.plan(quick, tmp_path)
     assert plan.finished == {done.unit_id}
     assert done.unit_id not in {each.unit_id for job in plan.jobs for each in job.units}
+
+
+def test_asking_for_predictions_later_does_the_unit_again_under_the_same_identity(
+    tmp_path: Path,
+) -> None:
+    def planned(word: str) -> Plan:
+        asked = f'[[analyses]]\nkind = "splices"\npredictions = {word}\n'
+        return planning.plan(study.parse(QUICK_STUDY + asked, "s.toml", tmp_path), tmp_path)
+
+    without, kept = planned("false"), planned("true")
+    assert [unit.unit_id for unit in without.units] == [unit.unit_id for unit in kept.units]
+    done = {unit.unit_id for unit in kept.units if unit.kind == "splices"}
+    for unit_id in done:
+        path = part_path(tmp_path, "splices", unit_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert planned("false").finished == done
+    assert not planned("true").finished

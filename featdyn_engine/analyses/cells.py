@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from featdyn_engine.domain import Cut, EvalConfig, Norm
+from featdyn_engine.data import registry as data_registry
+from featdyn_engine.domain import Cut, EvalConfig, Norm, RunConfig
 from featdyn_engine.science import consistency
 from featdyn_engine.science.cube import SpliceCube
 
@@ -47,6 +49,12 @@ TABLE = pa.schema(
 PREDICTIONS = pa.schema([*_NAMES, ("n", pa.int64()), ("predicted", pa.list_(pa.uint8()))])
 # What one byte can name.
 MOST_CLASSES = 256
+
+
+def companions(run: RunConfig, home: Path) -> tuple[str, ...]:
+    """Kinds of parts beside the cells: ``predictions``, where a byte can name each class."""
+    classes = data_registry.load(run.data, home).task.classes
+    return ("predictions",) if classes <= MOST_CLASSES else ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,11 +145,7 @@ def units(settings: Settings, planned: Sequence[Unit]) -> list[Unit]:
     Cubes that keep no predictions, or were refined only to a half-width, can't be scored.
     Raises InputError where none is left.
     """
-    own = [
-        unit
-        for unit in planned
-        if unit.kind == "splices" and unit.spec.predictions and not unit.spec.half_width
-    ]
+    own = [unit for unit in planned if unit.kind == "splices" and unit.companions]
     if not own:
         raise InputError(
             "consistency: expected an analysis of kind 'splices' beside it that keeps predictions "

@@ -224,6 +224,7 @@ def unit(spec: Spec, home: Path) -> Unit:
         needs=(run.run_id, *others, spec.evaluation.eval_id),
         cost=cost,
         bundle=identity(("controls", replace(spec, cut=Cut("", 0)))),
+        companions=cells.companions(run, home),
     )
 
 

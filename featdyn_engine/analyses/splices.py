@@ -99,7 +99,8 @@ class Spec:
     batch_size: int
     dtype: Precision = "float32"
     half_width: float = 0.0
-    predictions: bool = True
+    # Kept or not, the cells are the same.
+    predictions: bool = field(default=True, metadata=NOT_IDENTITY)
     memory: int = field(default=2048, metadata=NOT_IDENTITY)
 
 
@@ -203,6 +204,7 @@ def unit(spec: Spec, home: Path) -> Unit:
     elif spec.half_width:
         scored = min(scored, ANYTIME_COST)
     share = spec.cut.depth / blocks
+    kept = cells.companions(run, home) if spec.predictions and not spec.half_width else ()
     return Unit(
         kind="splices",
         unit_id=identity(("splices", spec)),
@@ -212,6 +214,7 @@ def unit(spec: Spec, home: Path) -> Unit:
         needs=(run.run_id, examples.eval_id),
         cost=scored * (steps * share + steps**2 * (1 - share)),
         bundle=identity(("splices", replace(spec, cut=Cut("", 0)))),
+        companions=kept,
     )
 
 

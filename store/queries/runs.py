@@ -7,13 +7,14 @@ from store.queries.frames import frame
 
 
 def studies(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """List studies: study, title, runs, finished."""
+    """List studies: study, title, runs of its arms, finished ones among them."""
     return frame(
         connection,
         """
         SELECT s.study, any_value(s.title) AS title, count(*) AS runs,
                count(*) FILTER (r.status = 'finished') AS finished
         FROM study_runs AS s JOIN runs AS r USING (run_id)
+        WHERE s.role = 'arm'
         GROUP BY s.study ORDER BY s.study
         """,
     )

@@ -174,9 +174,10 @@ def test_a_part_that_is_there_is_finished(quick: Study, tmp_path: Path) -> None:
     whole = planning.plan(quick, tmp_path)
     assert whole.waiting == whole.units
     done = next(each for each in whole.units if each.kind == "controls")
-    path = part_path(tmp_path, done.kind, done.unit_id)
-    path.parent.mkdir(parents=True)
-    path.touch()
+    for kind in (done.kind, *done.companions):
+        path = part_path(tmp_path, kind, done.unit_id)
+        path.parent.mkdir(parents=True)
+        path.touch()
     plan = planning.plan(quick, tmp_path)
     assert plan.finished == {done.unit_id}
     assert done.unit_id not in {each.unit_id for job in plan.jobs for each in job.units}

@@ -111,7 +111,7 @@ def contrast(points: pl.DataFrame, first: str, second: str, matched_by: str) -> 
 def _range(low: float, high: float, matched_by: str) -> str:
     if matched_by == "own_accuracy":
         return f"A(s,s) from {low:.0%} to {high:.0%}"
-    return f"from {low:.2g} to {high:.2g}"
+    return f"from {low:.2f} to {high:.2f}"
 
 
 def _said(found: Contrast, matched_by: str) -> str:

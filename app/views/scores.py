@@ -162,8 +162,8 @@ def _forest(scene: Scene, pairs: str, weighting: str) -> None:
     chart = charts.excess_forest(scene.named(rows), CONTROLS, scene.arm_names, scene.cut)
     st.altair_chart(chart, width="stretch", alt=f"excess over controls, cut {scene.cut}")
     st.caption(
-        "Right of 0: the run's own earlier shallow parts do better than the control's, and the "
-        "objection beside it does not explain the score. Run and control over the same pairs "
+        "A bar right of 0: the run's own earlier shallow parts do better than the control's, and "
+        "the objection beside it does not explain the score. Run and control over the same pairs "
         f"({PAIRS[pairs]}); {scene.shown.split} set, n = {max(rows['n'].to_list()):,}; "
         f"normalisation: {_norms_of(rows)}. One training: nothing about other seeds."
     )

@@ -30,7 +30,8 @@ from featdyn_engine.randomness import generator
 from featdyn_engine.recipes import optimizers
 from featdyn_engine.recipes.interventions import Interventions, average
 from featdyn_engine.recipes.schedules import learning_rate
-from featdyn_engine.science.recalibration import recalibrate
+from featdyn_engine.science.comparators import past
+from featdyn_engine.science.recalibration import RECALIBRATION_IMAGES, mini_batches, recalibrate
 
 METRICS = pa.schema(
     [
@@ -48,7 +49,6 @@ METRICS = pa.schema(
     ]
 )
 EVALUATION_BATCH = 500
-RECALIBRATION_BATCH, RECALIBRATION_BATCHES = 250, 8
 # How often a loss that is not finite is looked for: looking waits for the accelerator.
 LOOK_EVERY = 50
 
@@ -312,16 +312,15 @@ class Training:
         """Store the mean of the late checkpoints, its BatchNorm estimated on training images."""
         if self.config.swa_from is None:
             return
-        # Of the steps done, as a run may have ended early; 0.7 * 10 is a little more than 7.
-        first = self.config.swa_from * self.log.step - 1e-6
-        late = [each.step for each in checkpoints.listing(self.folder) if each.step >= first]
+        # Of the steps done, as a run may have ended early.
+        stored = [each.step for each in checkpoints.listing(self.folder)]
+        late = past(stored, self.config.swa_from)
         self.network.load_state_dict(average(checkpoints.load(self.folder, step) for step in late))
         images = self.train[0]
         chosen = torch.randperm(len(images), generator=generator("recalibration"))
-        batches = chosen[: RECALIBRATION_BATCH * RECALIBRATION_BATCHES].split(RECALIBRATION_BATCH)
-        full = [batch for batch in batches if len(batch) == len(batches[0])]
+        batches = mini_batches(chosen[:RECALIBRATION_IMAGES].to(self.device))
         normalise = self.dataset.normalise
-        recalibrate(self.network, (normalise(images[batch.to(self.device)]) for batch in full))
+        recalibrate(self.network, (normalise(images[batch]) for batch in batches))
         self.measure("swa", None)
         checkpoints.save_derived(self.folder, "swa", late, self.network.state_dict())
 

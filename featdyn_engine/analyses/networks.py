@@ -1,5 +1,6 @@
 """What analyses load of a run: its stored networks, and training images for re-estimation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,9 +13,7 @@ from featdyn_engine.models import registry as model_registry
 from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.randomness import generator
 from featdyn_engine.science.execution import without_in_place
-
-# As for the averaged checkpoint of a training: 8 mini-batches of 250.
-RECALIBRATION_IMAGES, RECALIBRATION_BATCH = 2000, 250
+from featdyn_engine.science.recalibration import RECALIBRATION_IMAGES, mini_batches
 
 
 def stored_steps(run: RunConfig, home: Path) -> list[int]:
@@ -51,10 +50,6 @@ def training_images(run: RunConfig, home: Path, count: int = RECALIBRATION_IMAGE
     return dataset.normalise(dataset.train_images[chosen].to(torch.device(run.device)))
 
 
-def training_batches(run: RunConfig, home: Path) -> list[Tensor]:
-    """Divide the training images for BatchNorm statistics into mini-batches of one size.
-
-    A smaller one at the end is left out, as each mini-batch counts the same in the mean.
-    """
-    batches = training_images(run, home).split(RECALIBRATION_BATCH)
-    return [batch for batch in batches if len(batch) == len(batches[0])]
+def training_batches(run: RunConfig, home: Path) -> Sequence[Tensor]:
+    """Return the mini-batches of training images on which BatchNorm statistics are estimated."""
+    return mini_batches(training_images(run, home))

@@ -1,11 +1,14 @@
 """BatchNorm statistics of a changed network, estimated anew from training images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+# One pass over so many fixed training images, in mini-batches of one size (docs/notation.md).
+RECALIBRATION_IMAGES, RECALIBRATION_BATCH = 2000, 250
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:
@@ -36,6 +39,16 @@ def estimating(network: nn.Module) -> Iterator[None]:
         for norm, (momentum, training) in zip(norms, before, strict=True):
             norm.momentum = momentum
             norm.train(training)
+
+
+def mini_batches(images: Tensor) -> Sequence[Tensor]:
+    """Divide images (N, ...), or their indices (N,), into mini-batches of ``RECALIBRATION_BATCH``.
+
+    A smaller one at the end is left out, as each counts the same in the mean; of fewer than
+    ``RECALIBRATION_BATCH`` images there is one mini-batch.
+    """
+    batches = images.split(RECALIBRATION_BATCH)
+    return [batch for batch in batches if len(batch) == len(batches[0])]
 
 
 @torch.no_grad()

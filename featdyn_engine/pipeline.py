@@ -156,7 +156,7 @@ def _write_failure(unit: Unit, failure: Failure, home: Path) -> Path:
 def _catch_up(home: Path) -> None:
     """Bring parts into the store that a killed engine wrote but did not ingest."""
     known = results.ingested_units(home)
-    parts = sorted((home / "parts").glob("*/*.parquet"))
+    parts = results.finished_parts(home)
     missing = [part for part in parts if (part.parent.name, part.stem) not in known]
     if missing:
         results.ingest(home, missing)

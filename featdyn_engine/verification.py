@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from featdyn_engine import checkpoints
 from featdyn_engine.domain import RunConfig
 from featdyn_engine.parts import METADATA_KEY, part_path
-from store import queries
+from store import queries, results
 from store.connection import reading
 
 REBUILD = "; run `featdyn rebuild`"
@@ -81,14 +81,17 @@ def _of_part(part: Path) -> Iterator[str]:
         yield f"{part}: expected a whole part, got: {reason}; delete it and run its study again"
 
 
+def _units_of(parts: list[Path]) -> set[tuple[str, str]]:
+    return {(part.parent.name, part.stem) for part in parts}
+
+
 def _of_rows(home: Path, parts: list[Path]) -> Iterator[str]:
-    files = {(part.parent.name, part.stem) for part in parts}
     with reading(home) as connection:
         stored = set(queries.stored_units(connection).iter_rows())
         orphans = queries.orphan_rows(connection)
     for table, unit_id, rows in orphans.iter_rows():
         yield f"{table}: expected rows of known units, got {rows} of {unit_id}{REBUILD}"
-    for kind, unit_id in sorted(stored - files):
+    for kind, unit_id in sorted(stored - _units_of(parts)):
         yield f"unit {kind} {unit_id}: expected its part in parts/, found none{REBUILD}"
-    for kind, unit_id in sorted(files - stored):
+    for kind, unit_id in sorted(_units_of(results.finished_parts(home)) - stored):
         yield f"part {kind}/{unit_id}: expected its rows in the store, found none{REBUILD}"

@@ -139,12 +139,23 @@ def set_aside(home: Path) -> Path:
     return aside
 
 
+def finished_parts(home: Path) -> list[Path]:
+    """List the parts of a home that the store should hold.
+
+    A companion is written before the main part of its unit: one that is alone was left by a
+    killed engine. Its unit is no finished one, and will write it again.
+    """
+    parts = sorted((home / "parts").glob("*/*.parquet"))
+    finished = {part.stem for part in parts if part.parent.name not in (*COMPANIONS, *NO_UNITS)}
+    return [part for part in parts if part.parent.name not in COMPANIONS or part.stem in finished]
+
+
 def rebuild(home: Path) -> int:
     """Make the database anew from parts/ and runs/; return the number of parts.
 
     The new file takes the place of the old one when it is whole.
     """
-    parts = sorted((home / "parts").glob("*/*.parquet"))
+    parts = finished_parts(home)
     path = database_path(home)
     fresh = path.with_name(path.name + ".rebuild")
     for leftover in (fresh, fresh.with_name(fresh.name + ".wal")):

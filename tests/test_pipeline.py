@@ -16,6 +16,7 @@ from featdyn_engine.checkpoints import run_folder
 from featdyn_engine.domain import InputError, Job
 from featdyn_engine.executors import local
 from featdyn_engine.parts import part_path
+from featdyn_engine.verification import verify
 from store import connection as connections
 from store.connection import StoreMissingError, reading
 from store.home import database_path
@@ -152,6 +153,21 @@ def test_a_part_that_a_killed_engine_did_not_ingest_is_ingested(own_home: Path) 
     outcome = run(own_home)
     assert outcome.done == 0
     assert rows(own_home) == before
+
+
+def test_a_companion_that_a_kill_left_alone_is_no_finding(small_home: Path, tmp_path: Path) -> None:
+    home = Path(shutil.copytree(small_home, tmp_path / "home"))
+    cut_off = sorted((home / "parts" / "splices").iterdir())[0]
+    assert part_path(home, "predictions", cut_off.stem).is_file()
+    cut_off.unlink()
+    database_path(home).unlink()
+    # What the next command does first, before it is killed as well.
+    pipeline.open_store(home, print)
+    pipeline._catch_up(home)
+    assert verify(home).findings == ()
+    assert run(home, SMALL_STUDY).done == 1
+    assert verify(home).findings == ()
+    assert rows(home) == rows(small_home)
 
 
 def test_two_studies_share_a_run(own_home: Path) -> None:

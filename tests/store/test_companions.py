@@ -10,7 +10,7 @@ import pytest
 from store import queries
 from store.connection import MIGRATIONS, migrate, reading, writing
 from store.home import database_path
-from store.results import COMPANIONS, ingest, ingested_units, rebuild
+from store.results import COMPANIONS, finished_parts, ingest, ingested_units, rebuild
 from tests.store import cube
 from tests.store.rows import rows
 
@@ -65,6 +65,24 @@ def test_a_companion_without_its_unit_is_an_orphan(tmp_path: Path) -> None:
     with reading(tmp_path) as connection:
         orphans = set(queries.orphan_rows(connection).iter_rows())
     assert orphans == {("companions", "alone", 1), ("predictions", "alone", 2)}
+
+
+@pytest.mark.parametrize("kind", COMPANIONS)
+def test_a_companion_that_a_kill_left_alone_is_no_part_of_the_store(
+    kind: str, own_cube_home: Path
+) -> None:
+    whole = finished_parts(own_cube_home)
+    assert whole == sorted((own_cube_home / "parts").glob("*/*.parquet"))
+    row = cube.prediction_row(CELL)
+    # A failure has the unit_id of its unit as well, and is no main part.
+    for each in (kind, "failures"):
+        cube.write(own_cube_home, each, "alone", [row], cube.TRUE)
+    found = set(finished_parts(own_cube_home)) - set(whole)
+    assert {part.parent.name for part in found} == {"failures"}
+    (own_cube_home / "parts" / "failures" / "alone.parquet").unlink()
+    assert rebuild(own_cube_home) == len(whole)
+    with reading(own_cube_home) as connection:
+        assert queries.orphan_rows(connection).is_empty()
 
 
 def test_a_rebuild_gives_equal_rows_of_every_kind(own_cube_home: Path) -> None:

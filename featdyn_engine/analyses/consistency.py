@@ -3,7 +3,7 @@
 No network runs here: the unit reads the predictions that ``splices`` units have stored.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -104,6 +104,7 @@ def units_over(
 
     splices: of the runs themselves; controls: name, replicate, a twin's branch step or None, and
     unit, whose ``spec.run`` is the run under study. Every spec has run, evaluation, norm, dtype.
+    Raises InputError for twins of one run that leave it at different steps.
     """
     main: dict[tuple[str, str, str, str], list[Unit]] = {}
     for unit in splices:
@@ -114,6 +115,7 @@ def units_over(
         for name, replicate, branch_step, unit in controls:
             if _place(unit.spec) == place:
                 of_control.setdefault((name, replicate, branch_step), []).append(unit.unit_id)
+        _refuse_two_branches(of_control)
         first = group[0].spec
         spec = Spec(
             run=first.run,
@@ -137,6 +139,18 @@ def units_over(
             )
         )
     return planned
+
+
+def _refuse_two_branches(controls: Iterable[tuple[str, int, int | None]]) -> None:
+    """Raise InputError where a control's name and replicate stand for two branch steps."""
+    steps: dict[tuple[str, int], int | None] = {}
+    for name, replicate, step in controls:
+        first = steps.setdefault((name, replicate), step)
+        if first != step:
+            raise InputError(
+                f"consistency: expected one branch_at for the {name} controls of a run, got "
+                f"branches at steps {first} and {step}; keep one"
+            )
 
 
 def units(settings: Settings, planned: Sequence[Unit]) -> list[Unit]:

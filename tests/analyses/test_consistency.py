@@ -316,6 +316,16 @@ def test_units_gather_the_cuts_and_controls_of_one_run_set_norm_and_dtype() -> N
     assert first.unit_id != second.unit_id
 
 
+def test_twins_that_branch_at_two_steps_are_refused() -> None:
+    twins = [("twin", 0, step, planned(f"from {step}", SPEC)) for step in (30, 60)]
+    with pytest.raises(InputError, match=r"one branch_at .* branches at steps 30 and 60; keep one"):
+        units_over(Settings(), [planned("a", SPEC)], twins)
+    other_set = replace(SPEC, evaluation=replace(EXAMPLES, split="train"))
+    apart = [twins[0], ("twin", 0, 60, planned("elsewhere", other_set))]
+    splices = [planned("a", SPEC), planned("b", other_set)]
+    assert len(units_over(Settings(), splices, apart)) == 2
+
+
 def test_other_settings_make_another_unit() -> None:
     splices = [planned("a", SPEC)]
     ids = {

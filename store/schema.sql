@@ -125,6 +125,7 @@ CREATE TABLE base.horizons (
     cut VARCHAR,
     depth INTEGER,
     norm VARCHAR,
+    dtype VARCHAR DEFAULT 'float32',
     deep_step BIGINT,
     eps DOUBLE,
     horizon BIGINT,
@@ -244,29 +245,40 @@ CREATE VIEW checkpoints AS SELECT run_id, step, epoch, sha256, bytes,
     printf('runs/%s/checkpoints/step-%08d.safetensors', run_id, step) AS path FROM base.checkpoints
     WHERE (run_id = ANY(SELECT * FROM base.wanted_runs));
 
-CREATE VIEW comparators AS SELECT run_id, eval_id, split, comparator, first_step, last_step,
+CREATE VIEW comparators AS SELECT r.run_id, eval_id, split, comparator, first_step, last_step,
     checkpoints, norm, n, correct, accuracy, loss, wilson_low(correct, n) AS accuracy_low,
-    wilson_high(correct, n) AS accuracy_high FROM base.comparators WHERE (run_id = ANY(SELECT * FROM
-    base.wanted_runs));
+    wilson_high(correct, n) AS accuracy_high FROM (base.comparators AS r INNER JOIN base.units AS u
+    ON ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY
+    (row_number() OVER (PARTITION BY r.run_id, eval_id, comparator ORDER BY u.finished_at DESC,
+    u.unit_id) = 1);
 
-CREATE VIEW connectivity AS SELECT run_id, eval_id, split, path, cut, depth, shallow_step,
-    deep_step, alpha, norm, n, correct, accuracy, loss FROM base.connectivity WHERE (run_id =
-    ANY(SELECT * FROM base.wanted_runs));
+CREATE VIEW connectivity AS SELECT r.run_id, eval_id, split, path, cut, depth, shallow_step,
+    deep_step, alpha, norm, n, correct, accuracy, loss FROM (base.connectivity AS r INNER JOIN
+    base.units AS u ON ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM
+    base.wanted_runs)) QUALIFY (row_number() OVER (PARTITION BY r.run_id, eval_id, path, cut,
+    shallow_step, deep_step, alpha ORDER BY u.finished_at DESC, u.unit_id) = 1);
 
-CREATE VIEW consistency AS SELECT run_id, eval_id, split, cut, depth, norm, dtype, control,
+CREATE VIEW consistency AS SELECT r.run_id, eval_id, split, cut, depth, norm, dtype, control,
     replicate, measure, weighting, pairs, score, score_low, score_high, excess, excess_low,
-    excess_high, n, checkpoints, resamples FROM base.consistency WHERE (run_id = ANY(SELECT * FROM
-    base.wanted_runs));
+    excess_high, n, checkpoints, resamples FROM (base.consistency AS r INNER JOIN base.units AS u ON
+    ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY
+    (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, norm, dtype, control, replicate,
+    measure, weighting, pairs ORDER BY u.finished_at DESC, u.unit_id) = 1);
 
-CREATE VIEW displacement AS SELECT run_id, eval_id, split, cut, depth, shallow_step, deep_step,
-    norm, n, displacement, one_minus_cka FROM base.displacement WHERE (run_id = ANY(SELECT * FROM
-    base.wanted_runs));
+CREATE VIEW displacement AS SELECT r.run_id, eval_id, split, cut, depth, shallow_step, deep_step,
+    norm, n, displacement, one_minus_cka FROM (base.displacement AS r INNER JOIN base.units AS u ON
+    ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY
+    (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, shallow_step, deep_step, norm ORDER BY
+    u.finished_at DESC, u.unit_id) = 1);
 
 CREATE VIEW evaluations AS SELECT eval_id, dataset, split, n, classes, subset_sha256, labels,
     corruption, severity, config, class_names, targets FROM base.evaluations;
 
-CREATE VIEW horizons AS SELECT run_id, eval_id, split, cut, depth, norm, deep_step, eps, horizon,
-    censored, n FROM base.horizons WHERE (run_id = ANY(SELECT * FROM base.wanted_runs));
+CREATE VIEW horizons AS SELECT r.run_id, eval_id, split, cut, depth, norm, dtype, deep_step, eps,
+    horizon, censored, n FROM (base.horizons AS r INNER JOIN base.units AS u ON ((u.unit_id =
+    r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY (row_number() OVER
+    (PARTITION BY r.run_id, eval_id, cut, norm, dtype, deep_step, eps ORDER BY u.finished_at DESC,
+    u.unit_id) = 1);
 
 CREATE VIEW metrics AS SELECT run_id, step, epoch, split, "mode", labels, n, correct, accuracy,
     loss, lr FROM base.metrics WHERE (run_id = ANY(SELECT * FROM base.wanted_runs));

@@ -43,6 +43,8 @@ def _horizons(scene: Scene) -> None:
     if stored.is_empty():
         _missing("consistency")
         return
+    exact = stored.filter(pl.col("dtype") == "float32")
+    stored = stored if exact.is_empty() else exact
     named = scene.named(stored)
     with st.container(horizontal=True, gap="medium"):
         for eps in sorted(set(stored["eps"])):

@@ -35,11 +35,11 @@ _OF = [
     ("cut", pa.string()),
     ("depth", pa.int32()),
     ("norm", pa.string()),
+    ("dtype", pa.string()),
 ]
 TABLE = pa.schema(
     [
         *_OF,
-        ("dtype", pa.string()),
         ("control", pa.string()),
         ("replicate", pa.int32()),
         ("measure", pa.string()),

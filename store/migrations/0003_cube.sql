@@ -44,7 +44,8 @@ CREATE TABLE base.consistency (
 
 CREATE TABLE base.horizons (
     unit_id VARCHAR, run_id VARCHAR, eval_id VARCHAR, split VARCHAR, cut VARCHAR, depth INTEGER,
-    norm VARCHAR, deep_step BIGINT, eps DOUBLE, horizon BIGINT, censored BOOLEAN, n BIGINT
+    norm VARCHAR, dtype VARCHAR DEFAULT 'float32', deep_step BIGINT, eps DOUBLE, horizon BIGINT,
+    censored BOOLEAN, n BIGINT
 );
 
 CREATE OR REPLACE VIEW study_runs AS
@@ -111,36 +112,58 @@ SELECT
 FROM base.predictions
 WHERE run_id IN (FROM base.wanted_runs) AND shallow_run_id IN (FROM base.wanted_runs);
 
+-- Settings that are in no key (resamples, controls, most examples, batch size) make other units: an
+-- edited study leaves the rows of its older ones. Of a key the row of the unit that ended last shows.
 CREATE VIEW displacement AS
 SELECT
-    run_id, eval_id, split, cut, depth, shallow_step, deep_step, norm, n, displacement,
+    r.run_id, eval_id, split, cut, depth, shallow_step, deep_step, norm, n, displacement,
     one_minus_cka
-FROM base.displacement
-WHERE run_id IN (FROM base.wanted_runs);
+FROM base.displacement AS r JOIN base.units AS u ON u.unit_id = r.unit_id
+WHERE r.run_id IN (FROM base.wanted_runs)
+QUALIFY row_number() OVER (
+    PARTITION BY r.run_id, eval_id, cut, shallow_step, deep_step, norm
+    ORDER BY u.finished_at DESC, u.unit_id
+) = 1;
 
 CREATE VIEW comparators AS
 SELECT
-    run_id, eval_id, split, comparator, first_step, last_step, checkpoints, norm, n, correct,
+    r.run_id, eval_id, split, comparator, first_step, last_step, checkpoints, norm, n, correct,
     accuracy, loss, wilson_low(correct, n) AS accuracy_low, wilson_high(correct, n) AS accuracy_high
-FROM base.comparators
-WHERE run_id IN (FROM base.wanted_runs);
+FROM base.comparators AS r JOIN base.units AS u ON u.unit_id = r.unit_id
+WHERE r.run_id IN (FROM base.wanted_runs)
+QUALIFY row_number() OVER (
+    PARTITION BY r.run_id, eval_id, comparator ORDER BY u.finished_at DESC, u.unit_id
+) = 1;
 
 CREATE VIEW connectivity AS
 SELECT
-    run_id, eval_id, split, path, cut, depth, shallow_step, deep_step, alpha, norm, n, correct,
+    r.run_id, eval_id, split, path, cut, depth, shallow_step, deep_step, alpha, norm, n, correct,
     accuracy, loss
-FROM base.connectivity
-WHERE run_id IN (FROM base.wanted_runs);
+FROM base.connectivity AS r JOIN base.units AS u ON u.unit_id = r.unit_id
+WHERE r.run_id IN (FROM base.wanted_runs)
+QUALIFY row_number() OVER (
+    PARTITION BY r.run_id, eval_id, path, cut, shallow_step, deep_step, alpha
+    ORDER BY u.finished_at DESC, u.unit_id
+) = 1;
 
 CREATE VIEW consistency AS
 SELECT
-    run_id, eval_id, split, cut, depth, norm, dtype, control, replicate, measure, weighting, pairs,
-    score, score_low, score_high, excess, excess_low, excess_high, n, checkpoints, resamples
-FROM base.consistency
-WHERE run_id IN (FROM base.wanted_runs);
+    r.run_id, eval_id, split, cut, depth, norm, dtype, control, replicate, measure, weighting,
+    pairs, score, score_low, score_high, excess, excess_low, excess_high, n, checkpoints, resamples
+FROM base.consistency AS r JOIN base.units AS u ON u.unit_id = r.unit_id
+WHERE r.run_id IN (FROM base.wanted_runs)
+QUALIFY row_number() OVER (
+    PARTITION BY
+        r.run_id, eval_id, cut, norm, dtype, control, replicate, measure, weighting, pairs
+    ORDER BY u.finished_at DESC, u.unit_id
+) = 1;
 
 CREATE VIEW horizons AS
 SELECT
-    run_id, eval_id, split, cut, depth, norm, deep_step, eps, horizon, censored, n
-FROM base.horizons
-WHERE run_id IN (FROM base.wanted_runs);
+    r.run_id, eval_id, split, cut, depth, norm, dtype, deep_step, eps, horizon, censored, n
+FROM base.horizons AS r JOIN base.units AS u ON u.unit_id = r.unit_id
+WHERE r.run_id IN (FROM base.wanted_runs)
+QUALIFY row_number() OVER (
+    PARTITION BY r.run_id, eval_id, cut, norm, dtype, deep_step, eps
+    ORDER BY u.finished_at DESC, u.unit_id
+) = 1;

@@ -101,13 +101,13 @@ def horizons(connection: duckdb.DuckDBPyConnection, run_ids: list[str], split: s
     return frame(
         connection,
         """
-        SELECT h.run_id, h.cut, h.depth, h.norm, h.deep_step, b.epoch AS deep_epoch, h.eps,
+        SELECT h.run_id, h.cut, h.depth, h.norm, h.dtype, h.deep_step, b.epoch AS deep_epoch, h.eps,
                h.horizon, h.censored, h.n, h.eval_id, e.corruption, e.severity
         FROM horizons AS h
         JOIN evaluations AS e USING (eval_id)
         JOIN checkpoints AS b ON b.run_id = h.run_id AND b.step = h.deep_step
         WHERE h.run_id IN (SELECT unnest(?)) AND h.split = ?
-        ORDER BY h.run_id, h.depth, h.norm, h.eps, h.deep_step, h.eval_id
+        ORDER BY h.run_id, h.depth, h.norm, h.eps, h.deep_step, h.eval_id, h.dtype
         """,
         [run_ids, split],
     )

@@ -302,6 +302,7 @@ def _horizon_rows(run: str) -> list[dict[str, Any]]:
             "cut": cut,
             "depth": depth,
             "norm": "inherit",
+            "dtype": "float32",
             "deep_step": t,
             "eps": eps,
             "horizon": t // 2,

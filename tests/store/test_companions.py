@@ -124,6 +124,37 @@ def test_rows_of_a_run_show_only_while_a_study_asks_for_it(view: str, own_cube_h
     assert found == [(cube.SECOND,)]
 
 
+@pytest.mark.parametrize("later", ["2025-01-02", "2024-12-31"])
+@pytest.mark.parametrize("view", VIEWS_OF_RUNS)
+def test_of_rows_with_one_key_those_of_the_unit_that_ended_last_show(
+    view: str, later: str, own_cube_home: Path
+) -> None:
+    """An edited study makes another unit; the rows of the older one stay in the base tables."""
+    before = count(own_cube_home, view)
+    main = "consistency" if view == "horizons" else view
+    parts = [
+        own_cube_home / "parts" / kind / f"{main}-{cube.TRUE}.parquet" for kind in {view, main}
+    ]
+    copies = []
+    for part in parts:
+        old = pq.read_table(part).drop(["unit_id"])
+        changed = old.set_column(
+            old.schema.get_field_index("n"), "n", pa.array([7] * len(old), pa.int64())
+        )
+        copies.append(cube.write(own_cube_home, part.parent.name, "edited", changed, cube.TRUE))
+    ingest(own_cube_home, copies)
+    with writing(own_cube_home) as connection:
+        connection.execute(
+            "UPDATE base.units SET finished_at = ?::TIMESTAMP WHERE unit_id = 'edited'", [later]
+        )
+    assert count(own_cube_home, view) == before
+    with reading(own_cube_home) as connection:
+        shown = connection.execute(
+            f"SELECT DISTINCT n = 7 FROM {view} WHERE run_id = ?", [cube.TRUE]
+        ).fetchall()
+    assert shown == [(later == "2025-01-02",)]
+
+
 def without(part: Path, *columns: str) -> None:
     """Rewrite a part as one of before these columns."""
     table = pq.read_table(part)

@@ -255,7 +255,7 @@ def test_status_and_rebuild_of_a_filled_home(own_home: Path) -> None:
     before = rows(own_home, but_times=False)
     rebuilt = featdyn(own_home, "rebuild")
     assert rebuilt.returncode == 0, rebuilt.stderr
-    assert "from 46 parts" in rebuilt.stdout
+    assert "from 86 parts" in rebuilt.stdout
     status = featdyn(own_home, "status")
     assert status.returncode == 0, status.stderr
     assert "2 of 2 runs finished" in status.stdout

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from featdyn_engine.data import registry
+from featdyn_engine.data import digits, registry
 from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.domain import DataConfig, InputError
 from tests.cases import DIGITS, HERE
@@ -113,3 +113,12 @@ def test_more_training_images_than_there_are_is_refused() -> None:
 def test_an_unknown_data_set_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"data\.name: expected one of .*digits.*, got 'mnisty'"):
         registry.load(DataConfig(name="mnisty"), HERE)
+
+
+def test_the_rows_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits  # seconds, which no other test should wait for
+
+    bunch = load_digits()
+    rows = digits._rows()
+    assert (rows[:, :-1].reshape(-1, 8, 8) == bunch.images).all()
+    assert (rows[:, -1] == bunch.target).all()

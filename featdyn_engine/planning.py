@@ -9,6 +9,7 @@ import torch
 
 from featdyn_engine import checkpoints
 from featdyn_engine.analyses.registry import ANALYSES, MEASUREMENTS
+from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import Device, InputError, Job, RunConfig, Unit
 from featdyn_engine.models import registry as model_registry
@@ -18,6 +19,8 @@ from featdyn_engine.training import cpu_threads
 from featdyn_engine.units import evaluation_unit, training_unit
 
 BYTES_PER_ROW = 60
+# In the part and in the database together, rounded up from the table in docs/store.md.
+BYTES_PER_PREDICTION = 1
 # Forward passes of one image, about a quarter of an hour of ResNet-20 on a core: what a kill may
 # cost at most, unless a single unit is longer.
 MOST_AT_ONCE = 400_000.0
@@ -106,7 +109,7 @@ def _state_bytes(run: RunConfig, home: Path) -> int:
 
 def _bytes_needed(plan: Plan, home: Path) -> int:
     """Bytes that what waits will write: checkpoints not there yet, resume points, rows."""
-    needed = 0
+    needed, sizes = 0, dict[str, int]()
     for unit in plan.waiting:
         if unit.kind == "metrics":
             run: RunConfig = unit.spec
@@ -116,7 +119,13 @@ def _bytes_needed(plan: Plan, home: Path) -> int:
             states = len(run.stored_steps) - stored + 6 + (run.swa_from is not None)
             needed += _state_bytes(run, home) * max(states, 0)
         elif unit.kind in ANALYSES:
-            needed += len(unit.spec.run.stored_steps) ** 2 * BYTES_PER_ROW
+            row = BYTES_PER_ROW
+            if "predictions" in unit.companions:
+                examples = unit.spec.evaluation
+                if examples.eval_id not in sizes:
+                    sizes[examples.eval_id] = evaluation.size(examples, home)
+                row += sizes[examples.eval_id] * BYTES_PER_PREDICTION
+            needed += len(unit.spec.run.stored_steps) ** 2 * row
     return needed
 
 
@@ -147,7 +156,8 @@ def forecast(plan: Plan, home: Path, workers: int) -> Forecast:
         images = dataset.normalise(dataset.train_images[:250])
         seconds_per_forward = _time_forward(network.eval(), images, plan.study.threads)
         seconds_per_forward /= len(images)
-    count = sum(len(run.config.stored_steps) for run in plan.study.runs)
+    runs = (*plan.study.runs, *plan.study.control_runs())
+    count = sum(len(run.config.stored_steps) for run in runs)
     work = sum(unit.cost for unit in plan.waiting)
     return Forecast(count, check_room(plan, home), work * seconds_per_forward / workers)
 

@@ -199,3 +199,25 @@ def test_asking_for_predictions_later_does_the_unit_again_under_the_same_identit
         path.touch()
     assert planned("false").finished == done
     assert not planned("true").finished
+
+
+def test_predictions_are_counted_among_the_bytes_that_a_plan_needs(tmp_path: Path) -> None:
+    def needed(word: str) -> int:
+        asked = f'[[analyses]]\nkind = "splices"\npredictions = {word}\n'
+        asked += 'evaluations = [{ split = "test", n = 40 }]\n'
+        wanted = study.parse(QUICK_STUDY + asked, "s.toml", HERE)
+        return planning.check_room(planning.plan(wanted, tmp_path), tmp_path)
+
+    # Two runs of 6 checkpoints, two cuts, 40 examples.
+    assert needed("true") - needed("false") == 2 * 2 * 6**2 * 40
+
+
+def test_a_forecast_counts_the_checkpoints_of_control_runs(
+    quick: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "_time_forward", lambda *_: 1.0)
+    plan = planning.plan(quick, tmp_path)
+    trainings = [unit.spec for unit in plan.units if unit.kind == "metrics"]
+    assert len(trainings) > len(quick.runs)
+    expected = sum(len(run.stored_steps) for run in trainings)
+    assert planning.forecast(plan, tmp_path, 1).checkpoints == expected

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from featdyn_engine.data import digits, registry
+from featdyn_engine.data import digits as source
+from featdyn_engine.data import registry
 from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.domain import DataConfig, InputError
 from tests.cases import DIGITS, HERE
@@ -119,6 +120,6 @@ def test_the_rows_are_those_of_scikit_learn() -> None:
     from sklearn.datasets import load_digits  # seconds, which no other test should wait for
 
     bunch = load_digits()
-    rows = digits._rows()
+    rows = source._rows()
     assert (rows[:, :-1].reshape(-1, 8, 8) == bunch.images).all()
     assert (rows[:, -1] == bunch.target).all()

@@ -108,7 +108,9 @@ def _results(job: Job, home: Path, progress: Callable[[float], None]) -> list[Ta
 def perform(job: Job, home: Path, threads: int, progress: Callable[[float], None]) -> None:
     """Do a job and write the parts of its units, with how and when in their metadata."""
     started = time.monotonic()
-    with cpu_threads(threads):
+    # Those of the run, not of the study that asks: sums in another order have other last digits.
+    own = job.units[0].spec.run.threads if job.kind in ANALYSES else threads
+    with cpu_threads(own):
         results = _results(job, home, progress)
     seconds = time.monotonic() - started
     for unit, tables in zip(job.units, results, strict=True):

@@ -110,8 +110,8 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
     ),
     "horizons": (
         ON_TEST,
-        "run_id cut depth norm dtype deep_step deep_epoch eps horizon censored n eval_id corruption "
-        "severity",
+        "run_id cut depth norm dtype deep_step deep_epoch eps horizon censored n eval_id "
+        "corruption severity",
         ["run_id", "depth", "norm", "eps", "deep_step"],
     ),
     "comparators": (

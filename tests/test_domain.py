@@ -94,6 +94,7 @@ OTHER_EVALUATION = {
     "corruption": "fog",
     "severity": 3,
     "corruption_sha256": "1" * 64,
+    "other": DataConfig(name="mnist"),
 }
 
 

@@ -80,6 +80,7 @@ def wait_for(engine: subprocess.Popen[str], moment: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.slow
 def test_three_kills_of_one_study_leave_no_trace_in_the_rows(
     tiny_home: Path, tmp_path: Path
 ) -> None:

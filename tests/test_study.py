@@ -67,16 +67,17 @@ def test_the_arms_of_the_embedded_study_differ_in_their_labels_alone(demo: Study
     assert true.run_id != random.run_id
 
 
-def test_the_embedded_study_stores_fifteen_checkpoints_with_both_ends(demo: Study) -> None:
+def test_the_embedded_study_stores_thirteen_checkpoints_with_both_ends(demo: Study) -> None:
     for run in demo.runs:
         found = run.config.checkpoints
-        assert len(found) == len(set(found)) == 15
+        assert len(found) == len(set(found)) == 13
         assert found == tuple(sorted(found))
         assert (found[0], found[-1]) == (0, run.config.recipe.steps)
 
 
 def test_the_embedded_study_has_checkpoints_enough_for_a_score(demo: Study) -> None:
-    # A score is refused with fewer than eight checkpoints past 5 % of the steps.
+    # A score is refused with fewer than eight checkpoints past 5 % of the steps, and a twin's
+    # are those behind its branch.
     for run in demo.runs:
         later = [step for step in run.config.checkpoints if step > 0.05 * run.config.recipe.steps]
         assert len(later) >= 9

@@ -150,7 +150,6 @@ def test_the_same_work_has_the_same_id() -> None:
         (Settings(dtype="bfloat16"), RUN),
         (Settings(half_width=0.01), RUN),
         (Settings(norm=("recalibrate",)), RUN),
-        (Settings(predictions=False), RUN),
         (Settings(), replace(RUN, checkpoints=(0, 20))),
         (Settings(), replace(RUN, seeds=Seeds(init=1, labels=3))),
     ],

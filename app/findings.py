@@ -144,7 +144,7 @@ def _verdict(points: pl.DataFrame, first: str, second: str) -> str:
             reason = _untold(points, (first, second), name)
             phrases.append(f"at {place} it can't be told ({reason})")
         else:
-            verdict = "they differ" if each.differs else "they do not differ"
+            verdict = "they differ" if each.differs else "no difference shows"
             phrases.append(f"at {place} {verdict} {_said(each, name)}")
     both = "; ".join(phrases)
     pair = f"{first} against {second}"

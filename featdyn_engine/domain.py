@@ -4,14 +4,13 @@ Numeric ranges are part of the types (``annotated_types``), so that a study file
 notebook are held to the same bounds by one declaration.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Len, Lt
+
+from featdyn_engine.identity import NOT_IDENTITY, identity, rebuilt
 
 Share = Annotated[float, Ge(0), Le(1)]
 PositiveShare = Annotated[float, Gt(0), Le(1)]
@@ -56,8 +55,6 @@ CONTROLS = {
 
 # pydantic reads this from a plain dataclass: an unknown key, or inf, in a study file is an error.
 STRICT = {"extra": "forbid", "allow_inf_nan": False}
-# Of a field that says where a thing lies or how it is called, never what it is.
-NOT_IDENTITY = {"identity": False}
 
 
 class InputError(ValueError):
@@ -264,7 +261,7 @@ class RunConfig:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "RunConfig":
         """Build a configuration from the content of a run's ``config.json``."""
-        config: RunConfig = _built(cls, content)
+        config: RunConfig = rebuilt(cls, content)
         return config
 
 
@@ -307,7 +304,7 @@ class EvalConfig:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "EvalConfig":
         """Build a configuration from the JSON kept beside an evaluation set."""
-        config: EvalConfig = _built(cls, content)
+        config: EvalConfig = rebuilt(cls, content)
         return config
 
 
@@ -386,48 +383,3 @@ class Job:
 def interior_cuts(block_names: list[str]) -> list[Cut]:
     """Every cut that leaves at least one block on either side: depths 1 to L - 1."""
     return [Cut(name, depth) for depth, name in enumerate(block_names[:-1], start=1)]
-
-
-def _built(kind: Any, value: Any) -> Any:
-    """Rebuild a dataclass from plain JSON data: nested tables become dataclasses, lists tuples."""
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
-        return kind(**{name: _built(hints[name], item) for name, item in value.items()})
-    if isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, dict) and get_origin(kind) is not dict:
-        member = next(each for each in get_args(kind) if is_dataclass(each))
-        return _built(member, value)
-    return value
-
-
-def _default(field: Field[Any]) -> Any:
-    if field.default_factory is not MISSING:
-        return field.default_factory()
-    return field.default
-
-
-def canonical(value: Any) -> Any:
-    """Plain data for hashing: a dataclass becomes a dict without the fields at their default.
-
-    A field added later with a default that changes nothing therefore leaves every earlier
-    identity as it was. Fields marked NOT_IDENTITY are left out always.
-    """
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: canonical(getattr(value, field.name))
-            for field in fields(value)
-            if field.metadata.get("identity", True)
-            and getattr(value, field.name) != _default(field)
-        }
-    if isinstance(value, Mapping):
-        return {key: canonical(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [canonical(item) for item in value]
-    return value
-
-
-def identity(value: Any) -> str:
-    """First 12 hexadecimal digits of the SHA-256 of the canonical JSON of ``value``."""
-    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -7,8 +7,8 @@ from typing import cast, get_args
 import torch
 from torch import Tensor, nn
 
+from featdyn_engine.analyses.asked import Evaluation, asked_set
 from featdyn_engine.analyses.networks import network_of, stored_steps, training_batches
-from featdyn_engine.analyses.splices import Evaluation, asked_set
 from featdyn_engine.api import load_evaluation, load_run
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry

@@ -7,15 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from featdyn_engine.domain import Unit
 from featdyn_engine.files import replacing
 
 METADATA_KEY = b"featdyn"
-# Kinds of parts that a unit may write beside that of its own kind, under the same unit_id.
-COMPANIONS = {
-    "splices": ("predictions",),
-    "controls": ("predictions",),
-    "consistency": ("horizons",),
-}
 
 
 def part_path(home: Path, kind: str, unit_id: str) -> Path:
@@ -23,10 +18,9 @@ def part_path(home: Path, kind: str, unit_id: str) -> Path:
     return home / "parts" / kind / f"{unit_id}.parquet"
 
 
-def parts_of(home: Path, kind: str, unit_id: str) -> list[Path]:
-    """Parts that a finished unit has written: its own, and its companions'."""
-    kinds = (kind, *COMPANIONS.get(kind, ()))
-    return [path for path in (part_path(home, each, unit_id) for each in kinds) if path.is_file()]
+def parts_of(home: Path, unit: Unit) -> list[Path]:
+    """Where the parts of a unit lie: its own, and its companions'."""
+    return [part_path(home, kind, unit.unit_id) for kind in (unit.kind, *unit.companions)]
 
 
 def write_part(home: Path, kind: str, unit_id: str, table: pa.Table, about: dict[str, Any]) -> None:

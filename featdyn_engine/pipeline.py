@@ -199,7 +199,7 @@ def run(
             watcher.end(ended.job, ended.failure.reason if ended.failure else None)
             for unit in ended.job.units:
                 if ended.failure is None:
-                    fresh += parts_of(home, unit.kind, unit.unit_id)
+                    fresh += parts_of(home, unit)
                 else:
                     failures.append((unit, ended.failure))
                     if ended.started:

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from featdyn_engine import checkpoints
-from featdyn_engine.analyses.registry import ANALYSES, MEASUREMENTS
+from featdyn_engine.analyses.asked import evaluation_sets
+from featdyn_engine.analyses.registry import ANALYSES
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import Device, InputError, Job, RunConfig, Unit
 from featdyn_engine.models import registry as model_registry
-from featdyn_engine.parts import part_path
+from featdyn_engine.parts import parts_of
 from featdyn_engine.study import Study
 from featdyn_engine.training import cpu_threads
 from featdyn_engine.units import evaluation_unit, training_unit
@@ -80,8 +81,8 @@ def plan(study: Study, home: Path) -> Plan:
     for run in (*study.runs, *study.control_runs()):
         label = f"train {run.name}"
         units[run.config.run_id] = training_unit(run.config, label, run.train_size)
-    for kind, settings, run in study.measurements:
-        for config in MEASUREMENTS[kind].evaluation_sets(settings, run.config, home):
+    for _, settings, run in study.measurements:
+        for config in evaluation_sets(settings, run.config, home):
             units[config.eval_id] = evaluation_unit(config)
     arm_of = {run.config.run_id: run.name for run in study.runs}
     analyses = study.units(home)
@@ -89,9 +90,7 @@ def plan(study: Study, home: Path) -> Plan:
     for unit in sorted(analyses, key=lambda unit: -unit.cost):
         units[unit.unit_id] = _named(unit, arm_of[unit.run_id or ""])
     finished = {
-        key
-        for key, unit in units.items()
-        if all(part_path(home, kind, key).exists() for kind in (unit.kind, *unit.companions))
+        key for key, unit in units.items() if all(path.exists() for path in parts_of(home, unit))
     }
     return Plan(study, tuple(units.values()), frozenset(finished))
 

@@ -31,7 +31,8 @@ from featdyn_engine.recipes import optimizers
 from featdyn_engine.recipes.interventions import Interventions, average
 from featdyn_engine.recipes.schedules import learning_rate
 from featdyn_engine.science.comparators import past
-from featdyn_engine.science.recalibration import RECALIBRATION_IMAGES, mini_batches, recalibrate
+from featdyn_engine.science.execution import exact_arithmetic
+from featdyn_engine.science.recalibration import chosen_images, mini_batches, recalibrate
 
 METRICS = pa.schema(
     [
@@ -317,8 +318,7 @@ class Training:
         late = past(stored, self.config.swa_from)
         self.network.load_state_dict(average(checkpoints.load(self.folder, step) for step in late))
         images = self.train[0]
-        chosen = torch.randperm(len(images), generator=generator("recalibration"))
-        batches = mini_batches(chosen[:RECALIBRATION_IMAGES].to(self.device))
+        batches = mini_batches(chosen_images(len(images)).to(self.device))
         normalise = self.dataset.normalise
         recalibrate(self.network, (normalise(images[batch]) for batch in batches))
         self.measure("swa", None)
@@ -354,9 +354,7 @@ def train(
     """
     folder = checkpoints.run_folder(home, config.run_id)
     write_json(folder / "config.json", asdict(config))
-    # float32 is float32: no TF32, and kernels that repeat, on an accelerator too.
-    exact = torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False)
-    with cpu_threads(config.threads), exact:
+    with cpu_threads(config.threads), exact_arithmetic():
         run = Training(config, data_registry.load(config.data, home), home)
         run.go(progress)
     checkpoints.remove_resume(folder)

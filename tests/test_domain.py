@@ -16,9 +16,9 @@ from featdyn_engine.domain import (
     Replay,
     RunConfig,
     Seeds,
-    identity,
     interior_cuts,
 )
+from featdyn_engine.identity import identity
 
 RUN = RunConfig(
     data=DataConfig(name="digits", train_size=720),

@@ -199,7 +199,7 @@ def wait_for_a_moment(
 def test_kills_at_random_moments_of_a_training_leave_no_trace(kills: int, tmp_path: Path) -> None:
     # Children of a server that has torch loaded begin at once, and inherit no thread.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["featdyn_engine.training", "sklearn.datasets"])
+    context.set_forkserver_preload(["featdyn_engine.training"])
     undisturbed = context.Process(target=train, args=(LONG, tmp_path / "whole"))
     undisturbed.start()
     undisturbed.join(PATIENCE_SECONDS)

@@ -11,7 +11,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from featdyn_engine import cli, live
 from featdyn_engine.analyses import controls, splices
-from featdyn_engine.analyses.splices import Evaluation, Settings
+from featdyn_engine.analyses.asked import Evaluation, asked_set
+from featdyn_engine.analyses.splices import Settings
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import DataConfig, EvalConfig, InputError, Job, NetworkConfig, RunConfig
 from featdyn_engine.training import cpu_threads, train
@@ -122,7 +123,7 @@ def test_the_training_set_is_scored_with_the_labels_that_were_trained_on(home: P
         home, run=noisy.run_id, shallow="4", deep=10, cut="layer1", evaluation="train"
     )
     assert (request.evaluation.labels, request.evaluation.label_noise) == ("trained_on", 1.0)
-    assert request.evaluation == splices.asked_set(Evaluation(split="train"), noisy, home)
+    assert request.evaluation == asked_set(Evaluation(split="train"), noisy, home)
 
 
 def write_corrupted(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -151,7 +152,7 @@ def test_corrupted_images_come_from_their_folder(home: Path, tmp_path: Path) -> 
 def test_a_corruption_replaces_that_of_a_stored_set(home: Path, tmp_path: Path) -> None:
     write_corrupted(tmp_path, lambda images: images // 4)
     asked = Evaluation(split="test", corruption="fog", severity=1, corruption_folder=str(tmp_path))
-    config = splices.asked_set(asked, RUN, home)
+    config = asked_set(asked, RUN, home)
     assert config.corruption_sha256 is not None
     perform(Job((evaluation_unit(config),)), home, 1, lambda share: None)
     (dark,) = cells(home, shallow="4", evaluation=config.eval_id)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from featdyn_engine import planning, study
-from featdyn_engine.analyses import splices
+from featdyn_engine.analyses.asked import TEST_SPLIT, Evaluation
 from featdyn_engine.analyses.controls import ALL
 from featdyn_engine.analyses.registry import ANALYSES
 from featdyn_engine.data import registry
@@ -37,7 +37,6 @@ SECTIONS = {
     for line, body in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
 }
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
-TEST_SPLIT = (splices.Evaluation(split="test"),)
 # Defaults that no single value of the field stands for.
 NONE = (
     "none",
@@ -126,7 +125,7 @@ def test_the_page_names_every_field_of_an_analysis_with_its_default(kind: str) -
             assert default == prose[text], name
 
 
-@pytest.mark.parametrize("kind", [splices.Evaluation, NetworkConfig])
+@pytest.mark.parametrize("kind", [Evaluation, NetworkConfig])
 def test_the_page_names_every_field_of(kind: Any) -> None:
     assert all(f"`{name}`" in PAGE for name in names_of(kind))
 

@@ -3,7 +3,7 @@
 from app.charts.beside import barrier, horizon
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
-from app.charts.matrices import difference_heatmap, heatmap, thumbnail
+from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
 from app.charts.runs import training_curves
 from app.charts.scores import excess_forest, scores_by_depth
 from app.charts.style import ARM_COLOURS, epoch_label
@@ -20,5 +20,6 @@ __all__ = [
     "retention_against",
     "scores_by_depth",
     "thumbnail",
+    "thumbnail_link",
     "training_curves",
 ]

@@ -1,10 +1,13 @@
 """Matrices of a run at a cut: cells on viridis, differences to a control on blue-orange."""
 
+import base64
+import io
 import json
 
 import altair as alt
 import numpy as np
 import polars as pl
+from PIL import Image
 
 from app.charts.style import METRIC_NAMES, PANEL, PLOT_SIZE, QUIET, epoch_label, scale_floor, title
 
@@ -150,6 +153,16 @@ def difference_heatmap(cells: pl.DataFrame, metric: str, name: str) -> alt.Layer
         .properties(title=title(name, "grey: the control has no such cell"))
         .configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)
     )
+
+
+def thumbnail_link(cells: pl.DataFrame, metric: str, chance: float, size: int) -> str:
+    """Return ``thumbnail`` as a picture that a page holds itself: a ``data:`` link to a PNG.
+
+    One to fetch may be gone when a browser asks: the page has moved on, or another server answers.
+    """
+    png = io.BytesIO()
+    Image.fromarray(thumbnail(cells, metric, chance, size)).save(png, "png")
+    return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
 
 
 def thumbnail(cells: pl.DataFrame, metric: str, chance: float, size: int) -> np.ndarray:

@@ -119,8 +119,8 @@ def _every_cut(scene: Scene, cells: pl.DataFrame, present: dict[str, str]) -> No
                     matrix = of_cut.filter(pl.col("run_id") == run_id)
                     if not matrix.is_empty():
                         chance = 1 / scene.shown.classes
-                        picture = charts.thumbnail(matrix, scene.metric, chance, THUMBNAIL)
-                        st.image(picture, width=THUMBNAIL)
+                        link = charts.thumbnail_link(matrix, scene.metric, chance, THUMBNAIL)
+                        st.image(link, width=THUMBNAIL)
 
 
 def _lag_profiles(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> None:

@@ -4,17 +4,29 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 import torch
-from annotated_types import MinLen
 from torch import Tensor, nn
 
-from featdyn_engine.analyses.networks import stored_networks, training_batches
-from featdyn_engine.analyses.splices import RECALIBRATION_COST, Evaluation, asked_set, called
+from featdyn_engine.analyses.asked import (
+    TEST_SPLIT,
+    Evaluations,
+    called,
+    evaluation_sets,
+)
+from featdyn_engine.analyses.networks import RECALIBRATION_COST, stored_networks, training_batches
 from featdyn_engine.data import evaluation
-from featdyn_engine.domain import STRICT, Count, EvalConfig, RunConfig, Share, Unit, identity
+from featdyn_engine.domain import (
+    STRICT,
+    Count,
+    EvalConfig,
+    RunConfig,
+    Share,
+    Unit,
+)
+from featdyn_engine.identity import identity
 from featdyn_engine.recipes.interventions import average
 from featdyn_engine.science.comparators import ensemble_logits, past, score
 from featdyn_engine.science.execution import exact_arithmetic
@@ -43,7 +55,7 @@ class Settings:
     """What a study asks for: evaluation sets, and the share of the steps to average from."""
 
     __pydantic_config__: ClassVar = STRICT
-    evaluations: Annotated[tuple[Evaluation, ...], MinLen(1)] = (Evaluation(split="test"),)
+    evaluations: Evaluations = TEST_SPLIT
     from_share: Share = 0.5
     batch_size: Count = 250
 
@@ -56,11 +68,6 @@ class Spec:
     evaluation: EvalConfig
     from_share: float
     batch_size: int
-
-
-def evaluation_sets(settings: Settings, run: RunConfig, home: Path) -> list[EvalConfig]:
-    """Name the sets of a run, as ``splices`` does."""
-    return [asked_set(wanted, run, home) for wanted in settings.evaluations]
 
 
 def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:

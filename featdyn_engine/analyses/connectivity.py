@@ -3,20 +3,21 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import pyarrow as pa
 import torch
 from annotated_types import MinLen
 
-from featdyn_engine.analyses.networks import stored_networks, training_batches
-from featdyn_engine.analyses.splices import (
-    RECALIBRATION_COST,
-    Evaluation,
-    asked_set,
+from featdyn_engine.analyses.asked import (
+    TEST_SPLIT,
+    Cuts,
+    Evaluations,
     called,
+    evaluation_sets,
     wanted_cuts,
 )
+from featdyn_engine.analyses.networks import RECALIBRATION_COST, stored_networks, training_batches
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import (
@@ -29,8 +30,8 @@ from featdyn_engine.domain import (
     Share,
     Step,
     Unit,
-    identity,
 )
+from featdyn_engine.identity import identity
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.science.connectivity import point_scores
 from featdyn_engine.science.recalibration import batch_norms
@@ -67,8 +68,8 @@ class Settings:
     """
 
     __pydantic_config__: ClassVar = STRICT
-    cuts: Literal["all"] | Annotated[tuple[str, ...], MinLen(1)] = "all"
-    evaluations: Annotated[tuple[Evaluation, ...], MinLen(1)] = (Evaluation(split="test"),)
+    cuts: Cuts = "all"
+    evaluations: Evaluations = TEST_SPLIT
     alphas: Annotated[tuple[Share, ...], MinLen(1)] = (0.0, 0.25, 0.5, 0.75, 1.0)
     deep_steps: Annotated[tuple[Step, ...], MinLen(1)] | None = None
     shallow_steps: Annotated[tuple[Step, ...], MinLen(1)] | None = None
@@ -86,11 +87,6 @@ class Spec:
     batch_size: int
     deep_steps: tuple[int, ...] | None = None
     shallow_steps: tuple[int, ...] | None = None
-
-
-def evaluation_sets(settings: Settings, run: RunConfig, home: Path) -> list[EvalConfig]:
-    """Name the sets of a run, as ``splices`` does."""
-    return [asked_set(wanted, run, home) for wanted in settings.evaluations]
 
 
 def _chosen(wanted: Sequence[int] | None, default: Sequence[int], name: str, run: RunConfig) -> int:

@@ -24,8 +24,8 @@ from featdyn_engine.domain import (
     RunConfig,
     Seed,
     Unit,
-    identity,
 )
+from featdyn_engine.identity import identity
 from featdyn_engine.science.consistency import memory_horizon
 
 _OF = [
@@ -136,6 +136,7 @@ def units_over(
                 spec=spec,
                 run_id=spec.run.run_id,
                 needs=(spec.run.run_id, spec.evaluation.eval_id, *needs),
+                companions=("horizons",),
             )
         )
     return planned

@@ -4,20 +4,26 @@ Each answers one objection to a high splice score (``domain.CONTROLS``, docs/not
 that a control needs besides the study's own are planned here and trained by the engine.
 """
 
-import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, get_args
 
 import pyarrow as pa
-import torch
 from annotated_types import Gt, Lt, MinLen
-from torch import Tensor, nn
 
 from featdyn_engine.analyses import cells, splices
-from featdyn_engine.analyses.networks import stored_networks, training_batches
-from featdyn_engine.analyses.splices import Evaluation, asked_set, called, norms, wanted_cuts
+from featdyn_engine.analyses.asked import (
+    TEST_SPLIT,
+    Cuts,
+    Evaluations,
+    called,
+    evaluation_sets,
+    norms,
+    wanted_cuts,
+)
+from featdyn_engine.analyses.control_cubes import CUBES, Bench, Spec
+from featdyn_engine.analyses.networks import RECALIBRATION_COST
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import (
@@ -26,25 +32,14 @@ from featdyn_engine.domain import (
     Control,
     Count,
     Cut,
-    EvalConfig,
     InputError,
-    Norm,
-    Precision,
     RunConfig,
     Seeds,
     Unit,
-    identity,
 )
+from featdyn_engine.identity import identity
 from featdyn_engine.models import registry
-from featdyn_engine.randomness import generator
-from featdyn_engine.science import controls
-from featdyn_engine.science.cube import SpliceCube
-from featdyn_engine.science.displaced import Displace, displaced_cube, random_parameters_cube
-from featdyn_engine.science.execution import SAMPLE, placed, prepared
-from featdyn_engine.science.matching import ChannelCorrelation, matched_order, permute_channels
-from featdyn_engine.science.recalibrated import recalibrated_cube
-from featdyn_engine.science.recalibration import recalibrate
-from featdyn_engine.science.splice import Progress, plain_predictions, splice_cube
+from featdyn_engine.science.splice import Progress
 
 TABLE = cells.TABLE
 ALL: tuple[Control, ...] = get_args(Control)
@@ -52,17 +47,6 @@ ALL: tuple[Control, ...] = get_args(Control)
 OTHER_RUNS = ("other_seed", "other_seed_matched", "same_init", "twin")
 # Far from the seeds that people give to the runs of a study.
 OTHER_ORDER = 1000
-
-DISPLACEMENTS: dict[str, Displace] = {
-    "other_example": lambda h_s, h_t, p_s, p_t, _: controls.other_example(h_s, h_t, p_s, p_t),
-    "other_example_same_class": lambda h_s, h_t, p_s, p_t, _: controls.other_example(
-        h_s, h_t, p_s, p_t
-    ),
-    "mirror": lambda h_s, h_t, p_s, p_t, _: controls.mirror(h_s, h_t),
-    "random_features": lambda h_s, h_t, p_s, p_t, stream: controls.random_features(
-        h_s, h_t, stream
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,36 +59,11 @@ class Settings:
 
     __pydantic_config__: ClassVar = STRICT
     controls: Annotated[tuple[Control, ...], MinLen(1)] = ALL
-    cuts: Literal["all"] | Annotated[tuple[str, ...], MinLen(1)] = "all"
-    evaluations: Annotated[tuple[Evaluation, ...], MinLen(1)] = (Evaluation(split="test"),)
+    cuts: Cuts = "all"
+    evaluations: Evaluations = TEST_SPLIT
     replicates: Count = 1
     branch_at: Annotated[float, Gt(0), Lt(1)] = 0.1
     batch_size: Count = 250
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spec:
-    """One unit of work: one control of one run at one cut, on one evaluation set."""
-
-    control: Control
-    run: RunConfig
-    evaluation: EvalConfig
-    cut: Cut
-    norm: Norm
-    batch_size: int
-    other: RunConfig | None = None
-    replicate: int = 0
-    dtype: Precision = "float32"
-
-    @property
-    def branch_step(self) -> int | None:
-        """Step at which a twin leaves its run; None for other controls."""
-        return self.other.branch.step if self.other and self.other.branch else None
-
-
-def evaluation_sets(settings: Settings, run: RunConfig, home: Path) -> list[EvalConfig]:
-    """Name the sets of a run, as ``splices`` does."""
-    return [asked_set(wanted, run, home) for wanted in settings.evaluations]
 
 
 def branch_step(settings: Settings, run: RunConfig) -> int:
@@ -210,9 +169,9 @@ def unit(spec: Spec, home: Path) -> Unit:
     share = spec.cut.depth / blocks
     cost = n * pairs * (1 - share)
     if spec.control == "random_parameters":
-        cost += pairs * share * (n + splices.RECALIBRATION_COST)
+        cost += pairs * share * (n + RECALIBRATION_COST)
     elif spec.control == "other_seed_matched":
-        cost += pairs * (1 - share) * splices.RECALIBRATION_COST
+        cost += pairs * (1 - share) * RECALIBRATION_COST
     others = () if spec.other is None else (spec.other.run_id,)
     draw = f" {spec.replicate + 1}" if spec.replicate else ""
     return Unit(
@@ -241,7 +200,7 @@ def compute_together(
     Raises InputError where the examples have no partners of the kind that it needs.
     """
     first = specs[0]
-    bench = _Bench(first, [spec.cut.depth for spec in specs], home)
+    bench = Bench(first, [spec.cut.depth for spec in specs], home)
     try:
         cube, own = CUBES[first.control](bench, progress)
     except ValueError as problem:
@@ -264,125 +223,3 @@ def compute_together(
         # Rows like those of ``splices``, in parts of their own kind.
         result.append({"controls": tables.pop("splices"), **tables})
     return result
-
-
-class _Bench:
-    """What every control works on: the networks of the run, those of the other, the examples."""
-
-    def __init__(self, spec: Spec, depths: Sequence[int], home: Path) -> None:
-        self.spec, self.depths, self.home = spec, depths, home
-        self.device = torch.device(spec.run.device)
-        examples = evaluation.load(spec.evaluation, home)
-        self.images = placed(examples.images, self.device)
-        self.labels = examples.labels.to(self.device)
-        self.steps, self.networks = stored_networks(spec.run, home)
-        self.other_steps, self.others = self.steps, self.networks
-        if spec.other is not None:
-            self.other_steps, self.others = stored_networks(spec.other, home)
-
-    @property
-    def wanted(self) -> Tensor:
-        """Pairs to evaluate, bool (S, T): forward ones, for a twin from after its branch on."""
-        shallow, deep = torch.tensor(self.other_steps), torch.tensor(self.steps)
-        forward = shallow[:, None] <= deep
-        if self.spec.branch_step is not None:
-            forward &= shallow[:, None] > self.spec.branch_step
-        return forward
-
-    def fast(self, networks: Sequence[nn.Sequential]) -> list[nn.Sequential]:
-        """Prepare networks for evaluation."""
-        return [prepared(network, self.images[:SAMPLE]) for network in networks]
-
-    def training(self) -> Sequence[Tensor]:
-        """Mini-batches of training images, for running statistics."""
-        return training_batches(self.spec.run, self.home)
-
-
-Result = tuple[SpliceCube, Tensor]
-
-
-def _other_run(bench: _Bench, progress: Progress) -> Result:
-    own, others = bench.fast(bench.networks), bench.fast(bench.others)
-    size = bench.spec.batch_size
-    cube = splice_cube(
-        others, own, bench.depths, bench.images, bench.labels, size,
-        wanted=bench.wanted, progress=progress,
-    )  # fmt: skip
-    return cube, plain_predictions(own, bench.images, size)
-
-
-@torch.inference_mode()
-def _matched(bench: _Bench, progress: Progress) -> Result:
-    """Channels of the other run in the order in which they correlate best with network t's."""
-    training, size = bench.training(), bench.spec.batch_size
-    # Matched as they will be used: a channel that is dead under its own statistics may not be
-    # under those estimated anew.
-    own, others = (_estimated(networks, training) for networks in (bench.networks, bench.others))
-    pairs = [(s, t) for s, t in bench.wanted.nonzero().tolist()]
-    orders: dict[tuple[int, int, int], Tensor] = {}
-    for depth in bench.depths:
-        collected = {pair: ChannelCorrelation() for pair in pairs}
-        for x in training:
-            h_own = [network[:depth](x) for network in own]
-            h_others = [network[:depth](x) for network in others]
-            for s, t in pairs:
-                collected[s, t].add(h_own[t], h_others[s])
-        for (s, t), correlation in collected.items():
-            orders[depth, s, t] = matched_order(correlation.result())
-    cube = recalibrated_cube(
-        bench.others, bench.networks, bench.depths, bench.images, bench.labels, training, size,
-        whole=True,
-        adapt=lambda depth, s, t, x: permute_channels(x, orders[depth, s, t].to(x.device)),
-        wanted=bench.wanted,
-        progress=progress,
-    )  # fmt: skip
-    return cube, plain_predictions(own, bench.images, size)
-
-
-def _estimated(
-    networks: Sequence[nn.Sequential], training: Sequence[Tensor]
-) -> list[nn.Sequential]:
-    """Return copies of networks, their running statistics estimated anew."""
-    copies = [copy.deepcopy(network) for network in networks]
-    for network in copies:
-        recalibrate(network, training)
-    return copies
-
-
-def _random_parameters(bench: _Bench, progress: Progress) -> Result:
-    replicate, size = bench.spec.replicate, bench.spec.batch_size
-    cube = random_parameters_cube(
-        bench.networks, bench.depths, bench.images, bench.labels, bench.training(), size,
-        streams=lambda s, t: generator("random_parameters", replicate, s, t),
-        wanted=bench.wanted,
-        progress=progress,
-    )  # fmt: skip
-    return cube, plain_predictions(bench.networks, bench.images, size)
-
-
-def _displaced(bench: _Bench, progress: Progress) -> Result:
-    spec, partners = bench.spec, None
-    if spec.control.startswith("other_example"):
-        stream = generator(spec.control, spec.replicate)
-        partners = controls.partners(
-            bench.labels, spec.control == "other_example_same_class", stream
-        )
-    networks = bench.fast(bench.networks)
-    cube = displaced_cube(
-        networks, bench.depths, bench.images, bench.labels, DISPLACEMENTS[spec.control], partners,
-        streams=lambda depth: generator(spec.control, spec.replicate, depth),
-        batch_size=spec.batch_size,
-        wanted=bench.wanted,
-        progress=progress,
-    )  # fmt: skip
-    return cube, plain_predictions(networks, bench.images, spec.batch_size)
-
-
-CUBES: dict[str, Callable[[_Bench, Progress], Result]] = {
-    "other_seed": _other_run,
-    "same_init": _other_run,
-    "twin": _other_run,
-    "other_seed_matched": _matched,
-    "random_parameters": _random_parameters,
-    **dict.fromkeys(DISPLACEMENTS, _displaced),
-}

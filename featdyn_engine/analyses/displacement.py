@@ -3,26 +3,32 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import pyarrow as pa
 import torch
-from annotated_types import Ge, MinLen
+from annotated_types import Ge
 from torch import Tensor
 
+from featdyn_engine.analyses.asked import (
+    TEST_SPLIT,
+    Cuts,
+    Evaluations,
+    called,
+    evaluation_sets,
+    wanted_cuts,
+)
 from featdyn_engine.analyses.networks import stored_networks
-from featdyn_engine.analyses.splices import Evaluation, asked_set, called, wanted_cuts
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import (
-    NOT_IDENTITY,
     STRICT,
     Count,
     Cut,
     EvalConfig,
     RunConfig,
     Unit,
-    identity,
 )
+from featdyn_engine.identity import NOT_IDENTITY, identity
 from featdyn_engine.randomness import generator
 from featdyn_engine.science.displacement import cka_distances, displacements
 from featdyn_engine.science.recalibration import batch_norms
@@ -55,8 +61,8 @@ class Settings:
     """
 
     __pydantic_config__: ClassVar = STRICT
-    cuts: Literal["all"] | Annotated[tuple[str, ...], MinLen(1)] = "all"
-    evaluations: Annotated[tuple[Evaluation, ...], MinLen(1)] = (Evaluation(split="test"),)
+    cuts: Cuts = "all"
+    evaluations: Evaluations = TEST_SPLIT
     n: Annotated[int, Ge(2)] = 500
     batch_size: Count = 25
     memory: Annotated[int, Ge(16)] = 2048
@@ -72,11 +78,6 @@ class Spec:
     n: int
     batch_size: int
     memory: int = field(default=2048, metadata=NOT_IDENTITY)
-
-
-def evaluation_sets(settings: Settings, run: RunConfig, home: Path) -> list[EvalConfig]:
-    """Name the sets of a run, as ``splices`` does."""
-    return [asked_set(wanted, run, home) for wanted in settings.evaluations]
 
 
 def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:

@@ -11,9 +11,11 @@ from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import RunConfig
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.models.blocks import BlockNetwork
-from featdyn_engine.randomness import generator
 from featdyn_engine.science.execution import without_in_place
-from featdyn_engine.science.recalibration import RECALIBRATION_IMAGES, mini_batches
+from featdyn_engine.science.recalibration import RECALIBRATION_IMAGES, chosen_images, mini_batches
+
+# Expected work in forward passes of one image: estimating statistics anew, in training mode.
+RECALIBRATION_COST = 1.3 * RECALIBRATION_IMAGES
 
 
 def stored_steps(run: RunConfig, home: Path) -> list[int]:
@@ -45,8 +47,7 @@ def training_images(run: RunConfig, home: Path, count: int = RECALIBRATION_IMAGE
     float32 (N, C, H, H), normalised. The same for every run on the same training set.
     """
     dataset = data_registry.load(run.data, home)
-    stream = generator("recalibration")
-    chosen = torch.randperm(len(dataset.train_images), generator=stream)[:count]
+    chosen = chosen_images(len(dataset.train_images), count)
     return dataset.normalise(dataset.train_images[chosen].to(torch.device(run.device)))
 
 

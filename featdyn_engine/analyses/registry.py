@@ -14,7 +14,7 @@ from featdyn_engine.analyses import (
     displacement,
     splices,
 )
-from featdyn_engine.domain import EvalConfig, RunConfig, Unit
+from featdyn_engine.domain import RunConfig, Unit
 
 # Rows by kind of part: a unit may write companions beside the part of its own kind.
 Tables = dict[str, pa.Table]
@@ -38,10 +38,7 @@ class Analysis(Protocol):
 
 
 class Measurement(Analysis, Protocol):
-    """An analysis of networks, on evaluation sets that it names."""
-
-    def evaluation_sets(self, settings: Any, run: RunConfig, home: Path) -> list[EvalConfig]:
-        """Name the sets that a run is scored on."""
+    """An analysis of networks, on the evaluation sets of its settings (``asked.py``)."""
 
     def units(self, settings: Any, run: RunConfig, home: Path) -> list[Unit]:
         """Plan the work on a run. Raises InputError for settings that don't fit its network."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import pyarrow as pa
 import torch
@@ -11,28 +11,36 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from torch import Tensor, nn
 
 from featdyn_engine.analyses import cells
+from featdyn_engine.analyses.asked import (
+    TEST_SPLIT,
+    Cuts,
+    Evaluations,
+    called,
+    evaluation_sets,
+    norms,
+    wanted_cuts,
+)
 from featdyn_engine.analyses.cells import Estimate
-from featdyn_engine.analyses.networks import stored_networks, training_batches
+from featdyn_engine.analyses.networks import (
+    RECALIBRATION_COST,
+    stored_networks,
+    training_batches,
+)
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.data.evaluation import EvalSet
 from featdyn_engine.domain import (
-    NOT_IDENTITY,
     STRICT,
     Count,
     Cut,
-    DataConfig,
     EvalConfig,
     InputError,
     Norm,
     Precision,
     RunConfig,
-    Seed,
-    Severity,
-    Split,
     Unit,
-    identity,
 )
+from featdyn_engine.identity import NOT_IDENTITY, identity
 from featdyn_engine.models import registry
 from featdyn_engine.science.cube import SpliceCube
 from featdyn_engine.science.execution import SAMPLE, placed, prepared
@@ -42,30 +50,10 @@ from featdyn_engine.science.splice import Progress, plain_predictions, splice_cu
 
 TABLE = cells.TABLE
 RECALIBRATED = ("recalibrate", "recalibrate_deep")
-# Expected work in images: estimating statistics anew (2,000 in training mode), and what a cell
-# takes on average until it is known to one point.
-RECALIBRATION_COST, ANYTIME_COST = 2600.0, 1500.0
+# Expected work in images: what a cell takes on average until it is known to one point.
+ANYTIME_COST = 1500.0
 # Below this share of predictions equal to float32's, lower precision measures something else.
 LEAST_DTYPE_AGREEMENT = 0.995
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Which examples to score on: a split, all of it or a fixed random ``n``.
-
-    ``corruption`` and ``severity`` (1 to 5) take the corrupted test images that
-    ``corruption_folder`` holds; ``data`` (its name, folder and title) another data set, of which
-    the classes that both have are taken, against their true labels.
-    """
-
-    __pydantic_config__: ClassVar = STRICT
-    split: Split
-    n: Count | None = None
-    subset_seed: Seed = 0
-    corruption: str = "none"
-    severity: Severity = 0
-    corruption_folder: str | None = None
-    data: DataConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +66,8 @@ class Settings:
     """
 
     __pydantic_config__: ClassVar = STRICT
-    cuts: Literal["all"] | Annotated[tuple[str, ...], MinLen(1)] = "all"
-    evaluations: Annotated[tuple[Evaluation, ...], MinLen(1)] = (Evaluation(split="test"),)
+    cuts: Cuts = "all"
+    evaluations: Evaluations = TEST_SPLIT
     norm: Annotated[tuple[Norm, ...], MinLen(1)] = ("inherit",)
     batch_size: Count = 250
     dtype: Precision = "float32"
@@ -102,65 +90,6 @@ class Spec:
     # Kept or not, the cells are the same.
     predictions: bool = field(default=True, metadata=NOT_IDENTITY)
     memory: int = field(default=2048, metadata=NOT_IDENTITY)
-
-
-def evaluation_sets(settings: Settings, run: RunConfig, home: Path) -> list[EvalConfig]:
-    """Name the sets of a run: train with the labels it was trained on, test with the true ones.
-
-    Raises InputError for corrupted images that are not where they should be.
-    """
-    return [asked_set(wanted, run, home) for wanted in settings.evaluations]
-
-
-def asked_set(wanted: Evaluation, run: RunConfig, home: Path) -> EvalConfig:
-    """Name one set of a run; see ``evaluation_sets``."""
-    trained_on = wanted.split == "train" and wanted.data is None
-    config = EvalConfig(
-        data=run.data,
-        split=wanted.split,
-        n=wanted.n,
-        subset_seed=wanted.subset_seed,
-        labels="trained_on" if trained_on else "true",
-        label_noise=run.label_noise if trained_on else 0.0,
-        # Without noise its seed changes nothing: equal sets have equal ids.
-        seed_labels=run.seeds.labels if trained_on and run.label_noise else 0,
-        corruption=wanted.corruption,
-        severity=wanted.severity,
-        corruption_folder=wanted.corruption_folder,
-        other=wanted.data,
-    )
-    return evaluation.identified(config, home)
-
-
-def wanted_cuts(cuts: Literal["all"] | tuple[str, ...], run: RunConfig, home: Path) -> list[Cut]:
-    """Cuts of the network that a study asks for. Raises InputError for a name it doesn't have."""
-    known = registry.cuts(run.network, data_registry.load(run.data, home).task)
-    if cuts == "all":
-        return known
-    names = [cut.name for cut in known]
-    for name in cuts:
-        if name not in names:
-            raise InputError(
-                f"cuts: expected names among {', '.join(names)} (the interior cuts of "
-                f"{run.network.name}), got {name!r}"
-            )
-    return [cut for cut in known if cut.name in cuts]
-
-
-def norms(wanted: Sequence[Norm], run: RunConfig, home: Path) -> list[Norm]:
-    """Modes that a network has: those asked for, or ``none`` alone without BatchNorm.
-
-    Raises InputError for ``none`` on a network with BatchNorm.
-    """
-    task = data_registry.load(run.data, home).task
-    if not registry.has_batch_norm(run.network, task):
-        return ["none"]
-    if "none" in wanted:
-        raise InputError(
-            f"norm: expected inherit, recalibrate or recalibrate_deep for {run.network.name} with "
-            "BatchNorm, got none; that is for networks without it"
-        )
-    return list(dict.fromkeys(wanted))
 
 
 def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:
@@ -216,15 +145,6 @@ def unit(spec: Spec, home: Path) -> Unit:
         bundle=identity(("splices", replace(spec, cut=Cut("", 0)))),
         companions=kept,
     )
-
-
-def called(examples: EvalConfig) -> str:
-    """Name a set in a label."""
-    if examples.other is not None:
-        return f"{examples.source.title or examples.source.name} {examples.split}"
-    if examples.corruption == "none":
-        return examples.split
-    return f"{examples.split} {examples.corruption} {examples.severity}"
 
 
 def compute(spec: Spec, home: Path, progress: Progress) -> dict[str, pa.Table]:
@@ -297,7 +217,7 @@ def _recalibrated(
         networks,
         networks,
         depths,
-        examples.images.to(device),
+        placed(examples.images, device),
         examples.labels.to(device),
         training_batches(first.run, home),
         first.batch_size,

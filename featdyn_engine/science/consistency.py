@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from featdyn_engine.science import tango
 
 # Fieller's g <= 0.05 at 95 %: below this many standard errors a ratio to A(t,t) - c is noise.
 MIN_STANDARD_ERRORS = 9.0
@@ -172,13 +175,8 @@ def not_worse(gained: Tensor, lost: Tensor, n: int, eps: float) -> Tensor:
     7 % for n of 200 to 2,000 and eps 0.01 and 0.05 (tests). Returns bool.
     """
     up, down = gained.double(), lost.double()
-    # Of the share lost, restricted to (share gained) - (share lost) = -eps, the likeliest value.
-    a = 2 * n
-    b = -up - down - (2 * n - up + down) * eps
-    c = down * eps * (1 + eps)
-    share_lost = ((b.square() - 4 * a * c).clamp(min=0).sqrt() - b) / (2 * a)
-    variance = n * (2 * share_lost - eps * (1 + eps))
-    return up - down + n * eps > Z_ONE_SIDED * variance.clamp(min=0).sqrt()
+    spread = np.sqrt(tango.variance(up.numpy(), down.numpy(), n, -eps))
+    return up - down + n * eps > Z_ONE_SIDED * torch.as_tensor(spread)
 
 
 def memory_horizon(correct: Tensor, steps: Sequence[int], eps: float) -> Horizons:

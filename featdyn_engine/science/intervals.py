@@ -16,6 +16,7 @@ from scipy.special import ndtri, stdtrit
 from statsmodels.stats import contingency_tables
 from statsmodels.stats.proportion import proportion_confint
 
+from featdyn_engine.science import tango
 from featdyn_engine.science.consistency import MIN_STANDARD_ERRORS
 
 Z = float(ndtri(0.975))
@@ -117,11 +118,8 @@ def _tango(gained: int, lost: int, n: int) -> tuple[float, float]:
         return 1 - 2 * bound, 1.0
 
     def excess(delta: float, sign: int) -> float:
-        linear = (2 * n - gained + lost) * delta - gained - lost
-        root = max(linear**2 + 8 * n * lost * delta * (1 - delta), 0.0) ** 0.5
-        share_lost = (root - linear) / (4 * n)
-        variance = n * max(2 * share_lost + delta * (1 - delta), 0.0)
-        return gained - lost - n * delta - sign * Z * float(variance**0.5)
+        spread = float(np.sqrt(tango.variance(gained, lost, n, delta)))
+        return gained - lost - n * delta - sign * Z * spread
 
     centre = (gained - lost) / n
     low = brentq(excess, -1.0, centre, args=(1,))

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from featdyn_engine.randomness import generator
+
 # One pass over so many fixed training images, in mini-batches of one size (docs/notation.md).
 RECALIBRATION_IMAGES, RECALIBRATION_BATCH = 2000, 250
 
@@ -39,6 +41,14 @@ def estimating(network: nn.Module) -> Iterator[None]:
         for norm, (momentum, training) in zip(norms, before, strict=True):
             norm.momentum = momentum
             norm.train(training)
+
+
+def chosen_images(total: int, count: int = RECALIBRATION_IMAGES) -> Tensor:
+    """Draw which of ``total`` training images to estimate on: int64 (count,), the same each time.
+
+    All of them, in that order, where there are no more than ``count``.
+    """
+    return torch.randperm(total, generator=generator("recalibration"))[:count]
 
 
 def mini_batches(images: Tensor) -> Sequence[Tensor]:

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from featdyn_engine.analyses import comparators
+from featdyn_engine.analyses.asked import Evaluation
 from featdyn_engine.analyses.comparators import TABLE, Settings, averaged, units
 from featdyn_engine.analyses.networks import stored_networks, training_batches
-from featdyn_engine.analyses.splices import Evaluation
 from featdyn_engine.api import load_network
 from featdyn_engine.checkpoints import run_folder
 from featdyn_engine.data import evaluation

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from featdyn_engine.analyses import connectivity
+from featdyn_engine.analyses.asked import Evaluation
 from featdyn_engine.analyses.connectivity import TABLE, Settings, units
 from featdyn_engine.analyses.networks import training_batches
-from featdyn_engine.analyses.splices import Evaluation
 from featdyn_engine.api import load_network
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import InputError, NetworkConfig, RunConfig, Unit

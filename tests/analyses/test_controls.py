@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featdyn_engine.analyses import controls, splices
+from featdyn_engine.analyses import control_cubes, controls, splices
+from featdyn_engine.analyses.asked import Evaluation
 from featdyn_engine.analyses.controls import ALL, TABLE, Settings, extra_runs, other_run, units
 from featdyn_engine.analyses.networks import stored_networks
-from featdyn_engine.analyses.splices import Evaluation
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import (
     CONTROLS,
@@ -78,7 +78,7 @@ def cells(rows: list[dict[str, object]], column: str) -> dict[tuple[int, int], f
 
 
 def test_every_control_has_its_cube_and_its_objection() -> None:
-    assert set(ALL) == set(CONTROLS) == set(controls.CUBES)
+    assert set(ALL) == set(CONTROLS) == set(control_cubes.CUBES)
 
 
 def test_there_is_one_unit_a_control_replicate_cut_and_set() -> None:
@@ -312,7 +312,7 @@ def test_a_planted_permutation_is_a_floor_until_it_is_undone(
     def stored(run: RunConfig, home: Path) -> tuple[list[int], list[nn.Sequential]]:
         return steps, networks if run == RUN else planted
 
-    monkeypatch.setattr(controls, "stored_networks", stored)
+    monkeypatch.setattr(control_cubes, "stored_networks", stored)
     recalibrated = splices.units(
         splices.Settings(evaluations=SCORED, norm=("recalibrate",)), RUN, HERE
     )
@@ -342,7 +342,9 @@ def test_channels_are_matched_under_the_statistics_they_are_used_with(
     order = torch.randperm(16, generator=torch.Generator().manual_seed(1))
     planted = [reordered(network, [order] * 3) for network in networks]
     monkeypatch.setattr(
-        controls, "stored_networks", lambda run, home: (steps, networks if run == RUN else planted)
+        control_cubes,
+        "stored_networks",
+        lambda run, home: (steps, networks if run == RUN else planted),
     )
     own = splices.units(splices.Settings(evaluations=SCORED, norm=("recalibrate",)), RUN, HERE)[0]
     expected = cells(splices.compute(own.spec, home, silent)["splices"].to_pylist(), "correct")

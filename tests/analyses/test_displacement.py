@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from featdyn_engine.analyses import displacement
-from featdyn_engine.analyses.displacement import TABLE, Settings, chosen, evaluation_sets, units
-from featdyn_engine.analyses.splices import Evaluation
+from featdyn_engine.analyses.asked import Evaluation, evaluation_sets
+from featdyn_engine.analyses.displacement import TABLE, Settings, chosen, units
 from featdyn_engine.api import load_network
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import InputError, NetworkConfig, RunConfig, Unit

@@ -9,7 +9,8 @@ import torch
 
 from featdyn_engine import study
 from featdyn_engine.analyses import splices
-from featdyn_engine.analyses.splices import TABLE, Evaluation, Settings, evaluation_sets, units
+from featdyn_engine.analyses.asked import Evaluation, evaluation_sets
+from featdyn_engine.analyses.splices import TABLE, Settings, units
 from featdyn_engine.api import load_network
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import (

@@ -1,8 +1,12 @@
 """Charts are functions from frames to specifications: scales, order, labels, missing cells."""
 
+import base64
+import io
+
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from app import charts
 from app.charts.scores import row_label
@@ -93,6 +97,13 @@ def test_thumbnail_is_the_heatmap_in_pixels() -> None:
     picture = charts.thumbnail(odd, "accuracy", 0.1, 9)
     assert (picture[0] == np.array([253, 231, 37])).all()
     assert tuple(picture[-1, -1]) == (68, 1, 84)
+
+
+def test_a_link_to_a_thumbnail_holds_the_same_pixels() -> None:
+    kind, _, content = charts.thumbnail_link(cells(), "accuracy", 0.1, 9).partition(",")
+    assert kind == "data:image/png;base64"
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
+    assert (picture == charts.thumbnail(cells(), "accuracy", 0.1, 9)).all()
 
 
 def test_thumbnail_shows_missing_cells_grey() -> None:

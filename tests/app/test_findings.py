@@ -113,7 +113,7 @@ def test_what_one_picture_alone_shows_is_not_called(picture: str) -> None:
     if picture == "own_accuracy":
         differs, same = same, differs
     assert f"at {differs} they differ (" in sentence
-    assert f"at {same} they do not differ (" in sentence
+    assert f"at {same} no difference shows (" in sentence
 
 
 def test_opposite_differences_contradict_each_other() -> None:

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from featdyn_engine import checkpoints
-from featdyn_engine.analyses.splices import Evaluation, Settings, evaluation_sets
+from featdyn_engine.analyses.asked import Evaluation, evaluation_sets
+from featdyn_engine.analyses.splices import Settings
 from featdyn_engine.data import evaluation, registry
 from featdyn_engine.domain import (
     DataConfig,

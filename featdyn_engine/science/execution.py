@@ -15,8 +15,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 # Images on which folding is proved.
 SAMPLE = 8
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# Convolutions of channels-last features are 1.3 times faster on CPUs without AVX-512 and 2 to 3
-# times with it (docs/speed.md); on CUDA it is the layout of tensor cores.
+# With folding, channels-last passes are 1.3 times faster on a CPU without AVX-512
+# (docs/speed.md); on CUDA it is the layout of tensor cores.
 MEMORY_FORMAT = {
     "cpu": torch.channels_last,
     "cuda": torch.channels_last,

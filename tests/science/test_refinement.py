@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from featdyn_engine.science.anytime import looks
+from featdyn_engine.randomness import generator
+from featdyn_engine.science.anytime import fresh_size, looks
 from featdyn_engine.science.execution import feature_bytes
 from featdyn_engine.science.refinement import refined_cube
 from featdyn_engine.science.splice import MEMORY, splice_cube
@@ -106,6 +107,54 @@ def test_accuracies_are_within_their_half_width_of_the_census(target: float) -> 
     # Exact intervals would be no intervals: some estimates are off.
     assert torch.stack(off).abs().max() > target / 5
     assert torch.stack(evaluated).mean() < 0.75 * N
+
+
+def test_strictly_a_cell_sees_the_pilot_and_what_the_pilot_chose() -> None:
+    inside, widths = [], []
+    apart = ~torch.eye(len(ACCURACIES), dtype=torch.bool)
+    for seed in range(5):
+        networks, labels = population(ACCURACIES, seed)
+        cube, accuracy, half_width = refined_cube(
+            networks, [1], numbered(N), labels, 100, 0.03, MEMORY, strict=True
+        )
+        assert cube.seen is not None
+        # The first look of the other way: the same 400 examples for every cell.
+        pilot = torch.randperm(N, generator=generator("anytime", N))[:400]
+        assert cube.seen[..., pilot].all()
+        truth = torch.stack([n[0].table.argmax(dim=1) == labels for n in networks])
+        right, hits = truth[:, pilot], cube.predicted[0][..., pilot] == labels[pilot]
+        for s, t in apart.nonzero().tolist():
+            of_right, of_wrong = right[t], ~right[t]
+            wanted = fresh_size(
+                float(truth[t].sum()),
+                float((~truth[t]).sum()),
+                float(of_right.sum()),
+                float(of_wrong.sum()),
+                float((hits[s, t] & of_right).sum()),
+                float((hits[s, t] & of_wrong).sum()),
+                0.03,
+            )
+            # Whole batches of 100, the last one as it is.
+            expected = min(400 + -(-int(wanted) // 100) * 100, N)
+            assert cube.n[0, s, t] == expected
+        census = truth.double().mean(dim=1)[:, None].expand(len(networks), -1)
+        inside.append((accuracy[0] - census).abs() <= half_width[0] + 1e-12)
+        widths.append(half_width[0][apart])
+        assert torch.equal(accuracy[0].diagonal(), truth.double().mean(dim=1))
+    assert torch.stack(inside)[:, apart].double().mean() >= 0.93
+    wide = torch.stack(widths)
+    assert (wide <= 0.03).double().mean() > 0.8
+    assert wide.max() < 0.045
+
+
+def test_strictly_a_small_set_is_a_census() -> None:
+    networks, labels = population([0.6, 0.9], seed=1)
+    cube, accuracy, half_width = refined_cube(
+        networks, [1], numbered(300), labels[:300], 100, 0.03, MEMORY, strict=True
+    )
+    assert (cube.n == 300).all()
+    assert (half_width == 0).all()
+    torch.testing.assert_close(accuracy, cube.correct(labels[:300]).double() / 300)
 
 
 def test_n_is_what_was_evaluated_and_grows_with_the_disagreement() -> None:

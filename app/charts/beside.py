@@ -15,8 +15,8 @@ def horizon(horizons: pl.DataFrame, arms: list[str], eps: float) -> alt.LayerCha
     horizon is at least this.
     """
     base = alt.Chart(horizons).encode(
-        x=alt.X("deep_epoch:Q", title="deep part from epoch", axis=alt.Axis(format="~g")),
-        y=alt.Y("horizon:Q", title="horizon, updates", axis=alt.Axis(format=",", tickCount=5)),
+        x=alt.X("deep_epoch:Q", title="deep part from epoch", axis=alt.Axis(format=".4~g")),
+        y=alt.Y("horizon:Q", title="horizon, updates", axis=alt.Axis(format=",.0f", tickCount=5)),
         color=arm_colour(arms, horizons["arm"]),
         detail="run:N",
     )
@@ -54,11 +54,13 @@ def barrier(barriers: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
     """
     named = barriers.with_columns(pl.col("path").replace(PATHS).alias("moves"))
     base = alt.Chart(named).encode(
-        x=alt.X("shallow_epoch:Q", title="earlier network from epoch", axis=alt.Axis(format="~g")),
+        x=alt.X(
+            "shallow_epoch:Q", title="earlier network from epoch", axis=alt.Axis(format=".4~g")
+        ),
         y=alt.Y(
             "barrier:Q",
             title="barrier of the loss, nats",
-            axis=alt.Axis(tickCount=5, format="~g"),
+            axis=alt.Axis(tickCount=5, format=".3~g"),
             # Rounding would fill the picture where there is no barrier.
             scale=alt.Scale(domain=alt.DomainUnionWith(unionWith=[0, 0.1])),
         ),

@@ -372,7 +372,8 @@ def probe_correct(run: str, cut: str, step: int) -> int:
     return 12 + random.Random(repr((run, cut, step))).randrange(N - 12)
 
 
-def _probe_rows(run: str) -> list[dict[str, Any]]:
+def probe_rows(run: str) -> list[dict[str, Any]]:
+    """The rows of a run in ``probes``, on two sets."""
     return [
         {
             "run_id": run,
@@ -422,7 +423,7 @@ def write_all(home: Path) -> list[Path]:
             ("horizons", _horizon_rows(run)),
             ("comparators", _comparator_rows(run)),
             ("connectivity", _connectivity_rows(run)),
-            ("probes", _probe_rows(run)),
+            ("probes", probe_rows(run)),
         ):
             unit_id = "consistency" if kind == "horizons" else kind
             parts.append(write(home, kind, f"{unit_id}-{run}", rows, run))

@@ -166,6 +166,29 @@ CREATE TABLE base.predictions (
     predicted UTINYINT[]
 );
 
+CREATE TABLE base.probes (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    step BIGINT,
+    norm VARCHAR,
+    fit_labels VARCHAR,
+    pool INTEGER,
+    n BIGINT,
+    correct BIGINT,
+    accuracy DOUBLE,
+    accuracy_low DOUBLE,
+    accuracy_high DOUBLE,
+    chance DOUBLE,
+    network_accuracy DOUBLE,
+    fit_n BIGINT,
+    fit_accuracy DOUBLE,
+    strength DOUBLE
+);
+
 CREATE TABLE base.schema_migrations (
     version INTEGER,
     name VARCHAR
@@ -287,6 +310,13 @@ CREATE VIEW predictions AS SELECT run_id, shallow_run_id, control, replicate, ev
     shallow_step, deep_step, norm, dtype, batch_size, n, predicted FROM base.predictions WHERE
     ((run_id = ANY(SELECT * FROM base.wanted_runs)) AND (shallow_run_id = ANY(SELECT * FROM
     base.wanted_runs)));
+
+CREATE VIEW probes AS SELECT r.run_id, eval_id, split, cut, depth, step, norm, fit_labels, pool, n,
+    correct, accuracy, accuracy_low, accuracy_high, chance, network_accuracy, fit_n, fit_accuracy,
+    strength FROM (base.probes AS r INNER JOIN base.units AS u ON ((u.unit_id = r.unit_id))) WHERE
+    (r.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY (row_number() OVER (PARTITION BY
+    r.run_id, eval_id, cut, step, norm, fit_labels, pool ORDER BY u.finished_at DESC, u.unit_id) =
+    1);
 
 CREATE VIEW runs AS SELECT r.run_id, r.study, r."name", r.arm, r."role", COALESCE((r.config ->>
     '$.data.title'), (r.config ->> '$.data.name')) AS dataset, (r.config ->> '$.network.name') AS

@@ -14,6 +14,7 @@ from store.queries.cells import (
     splice_choices,
 )
 from store.queries.predictions import per_class, prediction_pair
+from store.queries.probes import probe_agreement, probe_points, probes
 from store.queries.runs import (
     checkpoints,
     control_runs,
@@ -50,6 +51,9 @@ __all__ = [
     "orphan_rows",
     "per_class",
     "prediction_pair",
+    "probe_agreement",
+    "probe_points",
+    "probes",
     "scores_over_seeds",
     "splice_cells",
     "splice_choices",

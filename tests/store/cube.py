@@ -31,6 +31,7 @@ CellName = tuple[str, str, str, str, str, int, int]
 TYPES = {
     "replicate": pa.int32(),
     "depth": pa.int32(),
+    "pool": pa.int32(),
     "batch_size": pa.int32(),
     "predicted": pa.list_(pa.uint8()),
     "targets": pa.list_(pa.uint8()),
@@ -366,6 +367,41 @@ def _connectivity_rows(run: str) -> list[dict[str, Any]]:
     ]
 
 
+def probe_correct(run: str, cut: str, step: int) -> int:
+    """How many of the N a made-up probe gets right: not in the order of the splices."""
+    return 12 + random.Random(repr((run, cut, step))).randrange(N - 12)
+
+
+def probe_rows(run: str) -> list[dict[str, Any]]:
+    """The rows of a run in ``probes``, on two sets."""
+    return [
+        {
+            "run_id": run,
+            "eval_id": eval_id,
+            "split": SETS[eval_id][0],
+            "cut": cut,
+            "depth": depth,
+            "step": step,
+            "norm": "inherit",
+            "fit_labels": "true",
+            "pool": 1,
+            "n": N,
+            "correct": probe_correct(run, cut, step),
+            "accuracy": probe_correct(run, cut, step) / N,
+            "accuracy_low": 0.2,
+            "accuracy_high": 1.0,
+            "chance": 1 / 3,
+            "network_accuracy": 0.8,
+            "fit_n": 100,
+            "fit_accuracy": 1.0,
+            "strength": 10.0,
+        }
+        for eval_id in (TEST, FOGGY)
+        for cut, depth in CUTS
+        for step in STEPS
+    ]
+
+
 def write_all(home: Path) -> list[Path]:
     """Write every part of the study into a home; return their paths."""
     parts = [write_study(home)]
@@ -387,6 +423,7 @@ def write_all(home: Path) -> list[Path]:
             ("horizons", _horizon_rows(run)),
             ("comparators", _comparator_rows(run)),
             ("connectivity", _connectivity_rows(run)),
+            ("probes", probe_rows(run)),
         ):
             unit_id = "consistency" if kind == "horizons" else kind
             parts.append(write(home, kind, f"{unit_id}-{run}", rows, run))

@@ -18,6 +18,7 @@ VIEWS = (
     "horizons",
     "metrics",
     "predictions",
+    "probes",
     "runs",
     "splices",
     "study_runs",

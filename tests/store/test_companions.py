@@ -111,7 +111,14 @@ def test_rows_of_a_control_show_only_while_a_study_asks_for_its_run(
     assert found == [("none",)]
 
 
-VIEWS_OF_RUNS = ("displacement", "consistency", "horizons", "comparators", "connectivity")
+VIEWS_OF_RUNS = (
+    "displacement",
+    "consistency",
+    "horizons",
+    "comparators",
+    "connectivity",
+    "probes",
+)
 
 
 @pytest.mark.parametrize("view", VIEWS_OF_RUNS)

@@ -273,7 +273,8 @@ class EvalConfig:
     fraction and its seed belong to the identity of the set. Images are normalised by the mean
     and standard deviation of ``data``'s training set. ``corruption_folder`` holds the official
     files of a corrupted test split (CIFAR-10-C, CIFAR-100-C); ``corruption_sha256`` covers the
-    images and labels read there. ``other``: the examples are another data set's, of the classes
+    images and labels read there. Without a folder they are made here, and ``corruption_version``
+    says how. ``other``: the examples are another data set's, of the classes
     that both have, in the size and colours of ``data``.
     """
 
@@ -290,6 +291,7 @@ class EvalConfig:
     corruption_sha256: Sha256 | None = None
     corruption_folder: str | None = field(default=None, metadata=NOT_IDENTITY)
     other: DataConfig | None = None
+    corruption_version: Annotated[int, Ge(0)] = 0
 
     @property
     def source(self) -> DataConfig:

@@ -29,6 +29,7 @@ TABLES = {
     "comparators": "comparators",
     "connectivity": "connectivity",
     "probes": "probes",
+    "corruptions": "corruptions",
 }
 # What a study asks for and what failed are no finished units of work.
 NO_UNITS = ("studies", "failures")

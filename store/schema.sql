@@ -76,6 +76,22 @@ CREATE TABLE base.consistency (
     resamples INTEGER
 );
 
+CREATE TABLE base.corruptions (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    corruption VARCHAR,
+    severity INTEGER,
+    step BIGINT,
+    norm VARCHAR,
+    n BIGINT,
+    correct BIGINT,
+    accuracy DOUBLE,
+    accuracy_low DOUBLE,
+    accuracy_high DOUBLE
+);
+
 CREATE TABLE base.displacement (
     unit_id VARCHAR,
     run_id VARCHAR,
@@ -287,6 +303,12 @@ CREATE VIEW consistency AS SELECT r.run_id, eval_id, split, cut, depth, norm, dt
     ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY
     (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, norm, dtype, control, replicate,
     measure, weighting, pairs ORDER BY u.finished_at DESC, u.unit_id) = 1);
+
+CREATE VIEW corruptions AS SELECT r.run_id, eval_id, split, corruption, severity, step, norm, n,
+    correct, accuracy, accuracy_low, accuracy_high FROM (base.corruptions AS r INNER JOIN base.units
+    AS u ON ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM base.wanted_runs))
+    QUALIFY (row_number() OVER (PARTITION BY r.run_id, eval_id, step, norm ORDER BY u.finished_at
+    DESC, u.unit_id) = 1);
 
 CREATE VIEW displacement AS SELECT r.run_id, eval_id, split, cut, depth, shallow_step, deep_step,
     norm, n, displacement, one_minus_cka FROM (base.displacement AS r INNER JOIN base.units AS u ON

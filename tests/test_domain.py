@@ -95,6 +95,7 @@ OTHER_EVALUATION = {
     "severity": 3,
     "corruption_sha256": "1" * 64,
     "other": DataConfig(name="mnist"),
+    "corruption_version": 2,
 }
 
 

@@ -11,6 +11,7 @@ from featdyn_engine.analyses import (
     connectivity,
     consistency,
     controls,
+    corruptions,
     displacement,
     probes,
     splices,
@@ -59,6 +60,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "comparators": comparators,
     "connectivity": connectivity,
     "probes": probes,
+    "corruptions": corruptions,
 }
 SUMMARIES: dict[str, Summary] = {
     "consistency": consistency,

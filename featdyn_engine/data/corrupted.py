@@ -1,4 +1,4 @@
-"""Official corrupted test sets: CIFAR-10-C and CIFAR-100-C.
+"""Corrupted test sets: official files of CIFAR-10-C and CIFAR-100-C, or images made here.
 
 Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations" (arXiv 1903.12261). A folder holds one ``<kind>.npy`` a corruption, uint8
@@ -12,33 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featdyn_engine.data.corruptions.registry import KINDS, SEVERITIES
+from featdyn_engine.data.corruptions.registry import check as check_defined
 from featdyn_engine.data.problems import named, reason
 from featdyn_engine.domain import EvalConfig, InputError, Task
 
-# The fifteen of the benchmark, then the four that its authors set aside for validation.
-KINDS = (
-    *("gaussian_noise", "shot_noise", "impulse_noise"),
-    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
-    *("snow", "frost", "fog", "brightness"),
-    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
-    *("speckle_noise", "gaussian_blur", "spatter", "saturate"),
-)
-SEVERITIES = 5
-
 
 def load(config: EvalConfig, task: Task) -> tuple[Tensor, Tensor]:
-    """Return the images of a kind and severity, uint8 (N, C, H, H), and their labels, int64 (N,).
+    """Return the official images of a kind and severity, uint8 (N, C, H, H), and labels (N,).
 
     Raises InputError for a kind or severity that isn't there, files that are missing or damaged,
     and images or labels that don't fit ``task``.
     """
-    _check_asked(config)
-    if config.corruption_folder is None:
-        raise InputError(
-            "corruption: expected a corruption_folder with the official files "
-            f"({config.corruption}.npy and labels.npy), got none; set it"
-        )
-    folder = named(config.corruption_folder)
+    check(config, task)
+    folder = named(config.corruption_folder or "")
     image_file, label_file = folder / f"{config.corruption}.npy", folder / "labels.npy"
     images, labels = _array(image_file), _array(label_file)
     shape = (task.pixels, task.pixels, task.channels)
@@ -70,7 +57,8 @@ def load(config: EvalConfig, task: Task) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images[rows].transpose(0, 3, 1, 2).copy()), values
 
 
-def _check_asked(config: EvalConfig) -> None:
+def check(config: EvalConfig, task: Task) -> None:
+    """Raise InputError for a kind or severity that there is not, also of images made here."""
     kind, severity = config.corruption, config.severity
     if kind == "none":
         raise InputError(f"severity: expected 0 without a corruption, got {severity}; name one")
@@ -80,6 +68,8 @@ def _check_asked(config: EvalConfig) -> None:
         raise InputError(f"severity: expected 1 to {SEVERITIES} for {kind}, got {severity}")
     if config.split != "test":
         raise InputError(f"corruption: expected split = 'test' for {kind}, got {config.split!r}")
+    if config.corruption_folder is None:
+        check_defined(kind, task)
 
 
 def _array(path: Path) -> NDArray[np.generic]:

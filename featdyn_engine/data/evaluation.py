@@ -3,11 +3,13 @@
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from featdyn_engine.data import corrupted, other, registry
+from featdyn_engine.data.corruptions import registry as corruptions
 from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.data.labels import noisy_labels
 from featdyn_engine.data.problems import named
@@ -26,14 +28,17 @@ class EvalSet:
 
 
 def identified(config: EvalConfig, home: Path) -> EvalConfig:
-    """Return the configuration with the SHA-256 of corrupted images that are read from files.
+    """Return the configuration with what tells its corrupted images apart from others.
 
-    Their folder becomes absolute, for callers that start elsewhere. Raises InputError as ``load``
-    does.
+    That is the SHA-256 of images that are read from files, or the version of those that are made
+    here. The folder becomes absolute, for callers that start elsewhere. Raises InputError as
+    ``load`` does.
     """
     if config.other is not None:
         config = replace(config, other=registry.identified(config.other, home))
     images, labels = _split(config, home)
+    if _made_here(config):
+        return replace(config, corruption_version=corruptions.VERSION)
     if config.corruption_folder is None or config.corruption == "none":
         return config
     folder = str(named(config.corruption_folder).resolve())
@@ -43,7 +48,7 @@ def identified(config: EvalConfig, home: Path) -> EvalConfig:
 
 def size(config: EvalConfig, home: Path) -> int:
     """Count the examples of an evaluation set. Raises InputError as ``load`` does."""
-    return len(_chosen(config, home)[1])
+    return len(_chosen(config, home).labels)
 
 
 def load(config: EvalConfig, home: Path) -> EvalSet:
@@ -52,9 +57,20 @@ def load(config: EvalConfig, home: Path) -> EvalSet:
     Raises InputError when the set asks for more examples than the split holds, or for corrupted
     images that are not there.
     """
-    images, labels = _chosen(config, home)
+    images, labels, positions = _chosen(config, home)
     dataset = registry.load(config.data, home)
+    if _made_here(config):
+        images = corruptions.corrupt(
+            images, config.corruption, config.severity, positions.tolist(), dataset.peak
+        )
+        # The corruption is of the picture, not of its permuted pixels.
+        if config.data.permute_pixels:
+            images = registry.permuted(images)
     return EvalSet(dataset.normalise(images), labels, dataset.class_names, _digest(images, labels))
+
+
+def _made_here(config: EvalConfig) -> bool:
+    return config.corruption != "none" and config.corruption_folder is None
 
 
 def _digest(images: Tensor, labels: Tensor) -> str:
@@ -64,7 +80,10 @@ def _digest(images: Tensor, labels: Tensor) -> str:
 
 
 def _split(config: EvalConfig, home: Path) -> tuple[Tensor, Tensor]:
-    """All images of the split, uint8 (N, C, H, H), and their true labels."""
+    """All images of the split, uint8 (N, C, H, H), and their true labels.
+
+    Clean and unpermuted where the corrupted ones are made here.
+    """
     dataset = registry.load(config.data, home)
     if config.other is not None:
         return _of_other(config, config.other, dataset, home)
@@ -72,6 +91,10 @@ def _split(config: EvalConfig, home: Path) -> tuple[Tensor, Tensor]:
         if config.split == "train":
             return dataset.train_images, dataset.train_labels
         return dataset.test_images, dataset.test_labels
+    if _made_here(config):
+        corrupted.check(config, dataset.task)
+        plain = registry.load(replace(config.data, permute_pixels=False), home)
+        return plain.test_images, plain.test_labels
     images, labels = corrupted.load(config, dataset.task)
     if config.data.permute_pixels:
         images = registry.permuted(images)
@@ -107,19 +130,26 @@ def _of_other(
     return images, labels
 
 
-def _chosen(config: EvalConfig, home: Path) -> tuple[Tensor, Tensor]:
-    """Raw images and labels of the set, in its order."""
+class _Chosen(NamedTuple):
+    """Raw images and labels of a set, in its order, and their positions in the split."""
+
+    images: Tensor
+    labels: Tensor
+    positions: Tensor
+
+
+def _chosen(config: EvalConfig, home: Path) -> _Chosen:
     images, labels = _split(config, home)
     if config.labels == "trained_on":
         classes = registry.load(config.data, home).task.classes
         labels = noisy_labels(labels, config.label_noise, classes, config.seed_labels)
-    if config.n is not None:
-        if config.n > len(labels):
-            raise InputError(
-                f"evaluations: expected n of at most {len(labels)} (the {config.split} split "
-                f"of this study), got {config.n}"
-            )
-        stream = generator("evaluation subset", config.subset_seed)
-        subset = torch.randperm(len(labels), generator=stream)[: config.n]
-        images, labels = images[subset], labels[subset]
-    return images, labels
+    if config.n is None:
+        return _Chosen(images, labels, torch.arange(len(labels)))
+    if config.n > len(labels):
+        raise InputError(
+            f"evaluations: expected n of at most {len(labels)} (the {config.split} split "
+            f"of this study), got {config.n}"
+        )
+    stream = generator("evaluation subset", config.subset_seed)
+    subset = torch.randperm(len(labels), generator=stream)[: config.n]
+    return _Chosen(images[subset], labels[subset], subset)

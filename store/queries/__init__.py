@@ -13,6 +13,7 @@ from store.queries.cells import (
     splice_cells,
     splice_choices,
 )
+from store.queries.corruptions import corrupted_scores, corruption_errors, corruptions
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.probes import probe_agreement, probe_points, probes
 from store.queries.runs import (
@@ -40,6 +41,9 @@ __all__ = [
     "connectivity",
     "consistency_scores",
     "control_runs",
+    "corrupted_scores",
+    "corruption_errors",
+    "corruptions",
     "displacement_cells",
     "evaluation_sets",
     "excesses",

@@ -80,12 +80,18 @@ def test_what_the_benchmark_does_not_have_is_refused(
         corrupted.load(asked(folder, **options), TASK)
 
 
-def test_no_folder_is_refused() -> None:
-    with refused(
-        r"corruption: expected a corruption_folder with the official files \(fog.npy and "
-        r"labels.npy\), got none; set it"
-    ):
-        corrupted.load(asked(None), TASK)
+@pytest.mark.parametrize(
+    ("kind", "task", "pattern"),
+    [
+        ("snow", Task(1, 8, 10), "one of gaussian_noise, .* for grey images of 8 pixels, got snow"),
+        ("saturate", Task(1, 28, 10), ".* for grey images of 28 pixels, got saturate"),
+    ],
+)
+def test_kinds_that_images_made_here_cannot_have_are_refused(
+    kind: str, task: Task, pattern: str
+) -> None:
+    with refused(f"corruption: expected {pattern}"):
+        corrupted.check(asked(None, kind=kind), task)
 
 
 @pytest.mark.parametrize("name", ["fog.npy", "labels.npy"])

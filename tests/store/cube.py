@@ -32,6 +32,7 @@ TYPES = {
     "replicate": pa.int32(),
     "depth": pa.int32(),
     "pool": pa.int32(),
+    "severity": pa.int32(),
     "batch_size": pa.int32(),
     "predicted": pa.list_(pa.uint8()),
     "targets": pa.list_(pa.uint8()),
@@ -402,6 +403,28 @@ def probe_rows(run: str) -> list[dict[str, Any]]:
     ]
 
 
+def corruption_rows(run: str) -> list[dict[str, Any]]:
+    """The rows of a run in ``corruptions``: the clean set and a foggy one."""
+    return [
+        {
+            "run_id": run,
+            "eval_id": eval_id,
+            "split": "test",
+            "corruption": corruption,
+            "severity": severity,
+            "step": step,
+            "norm": "inherit",
+            "n": N,
+            "correct": (correct := probe_correct(run, corruption, step)),
+            "accuracy": correct / N,
+            "accuracy_low": 0.2,
+            "accuracy_high": 1.0,
+        }
+        for eval_id, corruption, severity in ((TEST, "none", 0), (FOGGY, "fog", 2))
+        for step in STEPS
+    ]
+
+
 def write_all(home: Path) -> list[Path]:
     """Write every part of the study into a home; return their paths."""
     parts = [write_study(home)]
@@ -424,6 +447,7 @@ def write_all(home: Path) -> list[Path]:
             ("comparators", _comparator_rows(run)),
             ("connectivity", _connectivity_rows(run)),
             ("probes", probe_rows(run)),
+            ("corruptions", corruption_rows(run)),
         ):
             unit_id = "consistency" if kind == "horizons" else kind
             parts.append(write(home, kind, f"{unit_id}-{run}", rows, run))

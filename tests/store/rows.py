@@ -13,6 +13,7 @@ VIEWS = (
     "comparators",
     "connectivity",
     "consistency",
+    "corruptions",
     "displacement",
     "evaluations",
     "horizons",

@@ -118,6 +118,7 @@ VIEWS_OF_RUNS = (
     "comparators",
     "connectivity",
     "probes",
+    "corruptions",
 )
 
 

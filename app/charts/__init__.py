@@ -1,6 +1,7 @@
 """Charts: a frame in, an ``altair.Chart`` out. No Streamlit, no store, no state."""
 
 from app.charts.beside import barrier, horizon
+from app.charts.corruptions import corruption_heatmap, corruption_over_time, score_slopes
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
 from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
@@ -12,6 +13,8 @@ from app.charts.style import ARM_COLOURS, epoch_label
 __all__ = [
     "ARM_COLOURS",
     "barrier",
+    "corruption_heatmap",
+    "corruption_over_time",
     "difference_heatmap",
     "epoch_label",
     "excess_forest",
@@ -22,6 +25,7 @@ __all__ = [
     "probe_heatmap",
     "probes_by_depth",
     "retention_against",
+    "score_slopes",
     "scores_by_depth",
     "thumbnail",
     "thumbnail_link",

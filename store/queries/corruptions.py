@@ -11,7 +11,7 @@ def corruptions(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl
     return frame(
         connection,
         """
-        SELECT x.*, c.epoch, e.dataset,
+        SELECT x.*, c.epoch, e.dataset, e.classes,
                coalesce(e.config ->> 'corruption_folder', '') <> '' AS official,
                coalesce(e.config ->> 'subset_seed', '0') AS subset
         FROM corruptions AS x

@@ -68,10 +68,3 @@ def test_the_rows_of_an_analysis_fit_their_table(kind: str) -> None:
             [TABLES[kind]],
         ).fetchall()
     assert dict(found) == {each.name: TYPES[str(each.type)] for each in rows}
-
-
-def test_store_and_engine_know_the_same_companions() -> None:
-    from featdyn_engine import parts
-
-    written = {kind for kinds in parts.COMPANIONS.values() for kind in kinds}
-    assert written == set(COMPANIONS)

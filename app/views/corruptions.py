@@ -1,0 +1,139 @@
+"""Corruption: what checkpoints still see through noise, blur, weather and files."""
+
+import polars as pl
+import streamlit as st
+
+from app import charts, controls
+from app.cached import ask
+from app.charts import epoch_label
+from app.views.study_choice import choose_study
+
+SAME_SET = ["n", "subset", "official"]
+CLEAN = "clean"
+
+
+def render() -> None:
+    """Draw the page."""
+    st.header("Corruption", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _, runs = choose_study()
+        stored = ask("corruptions", tuple(runs["run_id"]))
+        if stored.is_empty():
+            chosen = stored
+        else:
+            arms = runs["arm"].unique(maintain_order=True).to_list()
+            rows = stored.join(runs.select("run_id", "arm", "name"), on="run_id").join(
+                stored.select(SAME_SET).head(1), on=SAME_SET, how="semi", maintain_order="left"
+            )
+            chosen, heading = _checkpoint(rows)
+            kind = _kind(rows)
+    if chosen.is_empty():
+        st.info("Not in the store yet. Put this into the study, and `featdyn run` it again:")
+        st.code('[[analyses]]\nkind = "corruptions"', language="toml")
+        return
+    chance = 1 / int(chosen["classes"].item(0))
+    with st.container(horizontal=True, gap="medium"):
+        st.altair_chart(
+            charts.corruption_heatmap(chosen, chance, heading),
+            width="content",
+            alt="accuracy by kind and severity",
+        )
+        st.altair_chart(
+            charts.corruption_over_time(_along_training(rows, kind), arms),
+            width="content",
+            alt="clean and corrupted accuracy along training",
+        )
+        scores = _slopes(runs)
+        if not scores.is_empty():
+            st.altair_chart(
+                charts.score_slopes(scores, arms), width="content", alt="scores, clean, corrupted"
+            )
+    _finding(chosen)
+    first = chosen.row(0, named=True)
+    made = "official files" if first["official"] else "C-like: made by featdyn"
+    st.caption(
+        f"Test images of {first['dataset']}, n = {first['n']:,}, {made}. BatchNorm "
+        f"`{first['norm']}`: statistics are never estimated on corrupted images. Intervals: 95 % "
+        "over examples (Wilson), for these trainings; other seeds are another variance. Null: a "
+        f"guess is right on {chance:.0%}."
+    )
+    with st.expander("Numbers"):
+        st.dataframe(ask("corruption_errors", tuple(runs["run_id"])), hide_index=True)
+        st.dataframe(rows, hide_index=True)
+
+
+def _checkpoint(rows: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+    """Draw the choice of run and checkpoint; return its rows, and what they are called."""
+    names = dict(rows.select("run_id", "name").unique(maintain_order=True).rows())
+    run = controls.select("Run", "run", list(names), next(iter(names)), lambda key: names[key])
+    of_run = rows.filter(pl.col("run_id") == run)
+    epochs = {
+        str(step): epoch
+        for step, epoch in of_run.select("step", "epoch").unique().sort("step").rows()
+    }
+    step = controls.slider("Checkpoint, step", "step", list(epochs), list(epochs)[-1])
+    heading = f"{names[run]}, epoch {epoch_label(epochs[step])}"
+    return of_run.filter(pl.col("step") == int(step)), heading
+
+
+def _kind(rows: pl.DataFrame) -> tuple[str, int]:
+    """Draw the choice of the corruption that is followed along training."""
+    found = (
+        rows.filter(pl.col("corruption") != "none")
+        .select("corruption", "severity")
+        .unique()
+        .sort("corruption", "severity")
+        .rows()
+    )
+    sets = {f"{kind} {severity}": (kind, severity) for kind, severity in found}
+    return sets[controls.select("Along training", "kind", list(sets), list(sets)[-1])]
+
+
+def _along_training(rows: pl.DataFrame, kind: tuple[str, int]) -> pl.DataFrame:
+    name, severity = kind
+    clean = rows.filter(pl.col("corruption") == "none").with_columns(pl.lit(CLEAN).alias("set"))
+    of_kind = rows.filter(pl.col("corruption") == name, pl.col("severity") == severity)
+    return pl.concat([clean, of_kind.with_columns(pl.lit(f"{name} {severity}").alias("set"))])
+
+
+def _slopes(runs: pl.DataFrame) -> pl.DataFrame:
+    """Scores on both kinds of images, long: a row a run, cut and set; one corruption."""
+    scores = ask("corrupted_scores", tuple(runs["run_id"]))
+    if scores.is_empty():
+        return scores
+    scores = scores.join(
+        scores.select("norm", "dtype", "corruption", "severity").head(1),
+        on=["norm", "dtype", "corruption", "severity"],
+        how="semi",
+        maintain_order="left",
+    ).join(runs.select("run_id", "arm"), on="run_id")
+    kept = ["run_id", "arm", "cut", "n"]
+    clean = scores.select(
+        *kept,
+        pl.lit(CLEAN).alias("set"),
+        pl.col("clean").alias("score"),
+        pl.col("clean_low").alias("score_low"),
+        pl.col("clean_high").alias("score_high"),
+    )
+    corrupted = scores.select(
+        *kept,
+        pl.format("{} {}", "corruption", "severity").alias("set"),
+        "score",
+        "score_low",
+        "score_high",
+    )
+    return pl.concat([clean, corrupted])
+
+
+def _finding(chosen: pl.DataFrame) -> None:
+    """Say what corruption costs this checkpoint on average, and which kind costs most."""
+    corrupted = chosen.filter(pl.col("corruption") != "none")
+    by_kind = corrupted.group_by("corruption").agg(pl.col("accuracy").mean()).sort("accuracy")
+    worst, least = by_kind.row(0)
+    mean = 100 * float(by_kind["accuracy"].to_numpy().mean())
+    clean = 100 * float(chosen.filter(pl.col("corruption") == "none")["accuracy"].item())
+    st.markdown(
+        f"Clean images: **{clean:.1f}%** right. Corrupted ones: **{mean:.1f}%** on average over "
+        f"{len(by_kind)} kinds and their severities, least under {worst.replace('_', ' ')}, "
+        f"**{100 * least:.1f}%**."
+    )

@@ -13,6 +13,7 @@ from store.queries.cells import (
     splice_cells,
     splice_choices,
 )
+from store.queries.freezing import freezing
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.probes import probe_agreement, probe_points, probes
 from store.queries.runs import (
@@ -44,6 +45,7 @@ __all__ = [
     "evaluation_sets",
     "excesses",
     "final_training_accuracy",
+    "freezing",
     "horizons",
     "lag_profile",
     "matched_points",

@@ -1,6 +1,7 @@
 """Charts: a frame in, an ``altair.Chart`` out. No Streamlit, no store, no state."""
 
 from app.charts.beside import barrier, horizon
+from app.charts.freezing import accuracy_by_setting, freezing
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
 from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
@@ -11,10 +12,12 @@ from app.charts.style import ARM_COLOURS, epoch_label
 
 __all__ = [
     "ARM_COLOURS",
+    "accuracy_by_setting",
     "barrier",
     "difference_heatmap",
     "epoch_label",
     "excess_forest",
+    "freezing",
     "heatmap",
     "horizon",
     "lag_profile",

@@ -11,6 +11,7 @@ FINAL = "final shallow part, frozen"
 REPLAY = "replay"
 # Dashes and marks say what was done; colour says the depth.
 DASHES = {FROZEN: [1, 0], DEEP: [5, 4], FINAL: [1, 0], REPLAY: [1, 3]}
+MARKS = {FROZEN: "circles", DEEP: "dashed, squares", FINAL: "diamonds", REPLAY: "hollow"}
 SHAPES = {FROZEN: "circle", DEEP: "square", FINAL: "diamond", REPLAY: "circle"}
 
 
@@ -73,9 +74,6 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
         ),
         detail=["kind:N", "share:N", "weights_of:N"],
     )
-    legend = alt.Legend(
-        orient="bottom", columns=2, labelLimit=PANEL, symbolStrokeColor=QUIET, symbolFillColor=QUIET
-    )
     layers = []
     if not reference.is_empty():
         plain = alt.Chart(reference)
@@ -107,9 +105,8 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
                 y=y,
                 shape=alt.Shape(
                     "kind:N",
-                    title=None,
                     scale=alt.Scale(domain=used, range=[SHAPES[each] for each in used]),
-                    legend=legend,
+                    legend=None,
                 ),
                 tooltip=_tooltip(),
             )
@@ -118,18 +115,23 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
         autosize=PLOT_SIZE,
         width=2 * PANEL,
         height=1.2 * PANEL,
-        title=title("Final accuracy against the freezing step", _subtitle(named)),
+        title=title(
+            "Final accuracy against the freezing step",
+            [
+                "; ".join(f"{MARKS[kind]}: {kind}" for kind in used),
+                f"grey rule: the run that is not frozen; {_interval(named)}",
+            ],
+        ),
     )
 
 
-def _subtitle(conditions: pl.DataFrame) -> list[str]:
+def _interval(conditions: pl.DataFrame) -> str:
+    """Say what the bars show, or that there is one seed."""
     counts = conditions["n_seeds"].to_list()
     if max(counts) == 1:
-        seeds = "a single seed: no interval"
-    else:
-        told = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(max(counts))
-        seeds = f"bars, band: 95 % over {told} seeds"
-    return ["grey rule: the run that is not frozen", seeds]
+        return "a single seed: no interval"
+    told = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(max(counts))
+    return f"bars, band: 95 % over {told} seeds"
 
 
 def accuracy_by_setting(conditions: pl.DataFrame) -> alt.LayerChart:
@@ -165,5 +167,5 @@ def accuracy_by_setting(conditions: pl.DataFrame) -> alt.LayerChart:
         autosize=PLOT_SIZE,
         width=2 * PANEL,
         height=alt.Step(28),
-        title=title("Sensitivity to the recipe", _subtitle(conditions)[1:]),
+        title=title("Sensitivity to the recipe", _interval(conditions)),
     )

@@ -61,11 +61,15 @@ class _Clock:
 
 
 class ArmReader:
-    """Reads one arm of a study file; ``home`` is where data sets are kept."""
+    """Reads one arm of a study file; ``home`` is where data sets are kept.
 
-    def __init__(self, study: StudyFile, index: int, home: Path) -> None:
+    ``owner`` is the number that errors give: that of the arm in the file, of which a sweep may
+    have made several.
+    """
+
+    def __init__(self, study: StudyFile, index: int, home: Path, owner: int) -> None:
         self.study = study
-        self.index = index
+        self.index = owner
         self.home = home
         self.arm = study.arms[index]
 

@@ -14,7 +14,8 @@ from featdyn_engine.analyses.registry import ANALYSES, EXTRA_RUNS, MEASUREMENTS,
 from featdyn_engine.arms import ArmReader, StudyRun
 from featdyn_engine.domain import Device, InputError, Unit
 from featdyn_engine.study_file import StudyFile
-from featdyn_engine.validation import dotted, validated
+from featdyn_engine.sweeps import expanded
+from featdyn_engine.validation import Location, dotted, validated
 
 
 @dataclass(frozen=True)
@@ -88,21 +89,22 @@ class Study:
         return list(planned.values())
 
 
-def _analysis(entry: dict[str, Any], index: int, arms: list[str]) -> Asked:
+def _analysis(entry: dict[str, Any], index: int, arms: dict[str, list[str]]) -> Asked:
+    """Read one analysis; ``arms``: names in the file, each with those that its sweep makes."""
     prefix = f"analyses[{index}]"
     kind = entry.get("kind")
     if not isinstance(kind, str) or kind not in ANALYSES:
         known = ", ".join(sorted(ANALYSES))
         came = "none; add it" if kind is None else repr(kind)
         raise InputError(f"{prefix}.kind: expected one of {known}, got {came}")
-    wanted = entry.get("arms", arms)
+    wanted = entry.get("arms", list(arms))
     if not isinstance(wanted, list) or not wanted or not set(map(str, wanted)) <= set(arms):
         raise InputError(
             f"{prefix}.arms: expected a list of names among {', '.join(arms)}, got {wanted!r}"
         )
     options = {key: value for key, value in entry.items() if key not in ("kind", "arms")}
     settings = validated(ANALYSES[kind].Settings, options, lambda keys: dotted((prefix, *keys)))
-    return Asked(kind, settings, frozenset(wanted))
+    return Asked(kind, settings, frozenset(each for name in wanted for each in arms[name]))
 
 
 def _study(text: str, home: Path, device: Device) -> Study:
@@ -110,18 +112,34 @@ def _study(text: str, home: Path, device: Device) -> Study:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise InputError(f"expected TOML, got a syntax error: {problem}") from None
-    file: StudyFile = validated(StudyFile, content, dotted)
+    written = content.get("arms", [])
+    arms, owners = expanded(written)
+    content |= {"arms": arms} if "arms" in content else {}
+
+    def place(keys: Location) -> str:
+        if keys[:1] == ("arms",) and len(keys) > 1:
+            return dotted(("arms", owners[int(keys[1])], *keys[2:]))
+        return dotted(keys)
+
+    file: StudyFile = validated(StudyFile, content, place)
     names = [arm.name for arm in file.arms]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InputError(f"arms: expected different names, got {twice!r} twice")
+    of_arm: dict[str, list[str]] = {}
+    for name, owner in zip(names, owners, strict=True):
+        of_arm.setdefault(written[owner]["name"], []).append(name)
     study = Study(
         name=file.name,
         title=file.title or file.name,
         text=text,
         must_fit=file.must_fit,
-        runs=tuple(run for i in range(len(names)) for run in ArmReader(file, i, home).runs(device)),
-        analyses=tuple(_analysis(entry, i, names) for i, entry in enumerate(file.analyses)),
+        runs=tuple(
+            run
+            for i, owner in enumerate(owners)
+            for run in ArmReader(file, i, home, owner).runs(device)
+        ),
+        analyses=tuple(_analysis(entry, i, of_arm) for i, entry in enumerate(file.analyses)),
     )
     for i, run in enumerate(study.runs):
         same = next((other for other in study.runs[:i] if other.config == run.config), None)

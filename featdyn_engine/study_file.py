@@ -91,6 +91,8 @@ class Arm(_Section):
     branch: BranchTable | None = None
     freeze: FreezeTable | None = None
     replay: ReplayTable | None = None
+    # Replaced by its combinations before a file is checked (sweeps.py).
+    sweep: dict[str, Any] = {}
 
 
 class StudyFile(_Section):

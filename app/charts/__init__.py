@@ -2,6 +2,7 @@
 
 from app.charts.beside import barrier, horizon
 from app.charts.corruptions import corruption_heatmap, corruption_over_time, score_slopes
+from app.charts.freezing import accuracy_by_setting, freezing
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
 from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
@@ -12,12 +13,14 @@ from app.charts.style import ARM_COLOURS, epoch_label
 
 __all__ = [
     "ARM_COLOURS",
+    "accuracy_by_setting",
     "barrier",
     "corruption_heatmap",
     "corruption_over_time",
     "difference_heatmap",
     "epoch_label",
     "excess_forest",
+    "freezing",
     "heatmap",
     "horizon",
     "lag_profile",

@@ -85,7 +85,7 @@ def _chosen(stored: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
 
 def _beside_splices(probe: dict[str, object]) -> None:
     """Show whether the splice under the final deep part says more than the probe."""
-    st.subheader("Does the splice score only restate it?", anchor=False)
+    st.subheader("Beside the splice", anchor=False)
     key = [*SAME_PROBES, "norm"]
 
     def of_probe(question: str) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from store.queries.cells import (
     splice_choices,
 )
 from store.queries.corruptions import corrupted_scores, corruption_errors, corruptions
+from store.queries.freezing import freezing
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.probes import probe_agreement, probe_points, probes
 from store.queries.runs import (
@@ -48,6 +49,7 @@ __all__ = [
     "evaluation_sets",
     "excesses",
     "final_training_accuracy",
+    "freezing",
     "horizons",
     "lag_profile",
     "matched_points",

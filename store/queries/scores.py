@@ -3,10 +3,8 @@
 import duckdb
 import polars as pl
 
-# Student's quantile alone: scipy.stats takes half a second to import.
-from scipy.special import stdtrit
-
 from store.queries.frames import frame
+from store.queries.over_seeds import half_width
 
 
 def consistency_scores(
@@ -82,14 +80,11 @@ def scores_over_seeds(
         pl.col("score").std().alias("sd"),
         pl.len().cast(pl.Int64).alias("n_seeds"),
     )
-    seeds = over_seeds["n_seeds"].to_numpy()
-    # With one seed the standard deviation is null, and with it the interval.
-    quantile = pl.Series(stdtrit((seeds - 1).clip(min=1), 0.975), dtype=pl.Float64)
-    half_width = quantile * over_seeds["sd"] / over_seeds["n_seeds"].sqrt()
+    half = half_width(over_seeds["sd"], over_seeds["n_seeds"])
     return (
         over_seeds.with_columns(
-            (pl.col("score") - half_width).alias("score_low"),
-            (pl.col("score") + half_width).alias("score_high"),
+            (pl.col("score") - half).alias("score_low"),
+            (pl.col("score") + half).alias("score_high"),
         )
         .sort("position", "dataset", "n", "dtype")
         .select(*keys, "score", "score_low", "score_high", "n_seeds")

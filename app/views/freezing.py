@@ -1,0 +1,100 @@
+"""Freezing: what blocks held still, and stored ones replayed, do to the final accuracy."""
+
+import polars as pl
+import streamlit as st
+
+from app import charts, controls
+from app.cached import ask
+from app.views.study_choice import choose_study
+
+EXAMPLE = """[[arms]]
+name = "not frozen"
+
+[[arms]]
+name = "frozen"
+[arms.sweep.freeze]
+cut = ["stage1.2", "stage2.2"]
+from_epoch = [0, 5, 20]
+part = ["shallow", "deep"]"""
+UNFROZEN = (pl.col("part") == "none") & ~pl.col("replay")
+
+
+def render() -> None:
+    """Draw the page."""
+    st.header("Freezing", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        study, _ = choose_study()
+        conditions = ask("freezing", study)
+        disturbed = conditions.filter(~UNFROZEN)
+        if not disturbed.is_empty():
+            shown = _chosen(conditions, disturbed)
+    if disturbed.is_empty():
+        st.info("No finished run of this study is frozen or replays. A grid is asked for so:")
+        st.code(EXAMPLE, language="toml")
+    else:
+        st.altair_chart(
+            charts.freezing(shown), width="content", alt="accuracy against the freezing step"
+        )
+        st.markdown(_finding(shown))
+        _caption(shown)
+    recipes = conditions.filter(UNFROZEN)
+    if len(recipes) > 1:
+        st.altair_chart(
+            charts.accuracy_by_setting(recipes), width="content", alt="accuracy of each recipe"
+        )
+        st.caption(
+            "Arms that are neither frozen nor replayed, at their last step; n = "
+            f"{max(recipes['n'].to_list()):,} test examples. Intervals: Student's t over seeds."
+        )
+    if not conditions.is_empty():
+        with st.expander("Numbers"):
+            st.dataframe(conditions.drop("setting"), hide_index=True)
+
+
+def _chosen(conditions: pl.DataFrame, disturbed: pl.DataFrame) -> pl.DataFrame:
+    """Draw the choice of recipe where several are frozen; return the conditions of it."""
+    names: dict[str, str] = {}
+    for setting in disturbed["setting"].unique(maintain_order=True):
+        of_setting = conditions.filter(pl.col("setting") == setting)
+        unfrozen = of_setting.filter(UNFROZEN)
+        names[setting] = (of_setting if unfrozen.is_empty() else unfrozen)["arm"][0]
+    setting = next(iter(names))
+    if len(names) > 1:
+        setting = controls.select(
+            "Against", "setting", list(names), setting, lambda key: names[key]
+        )
+    return conditions.filter(pl.col("setting") == setting)
+
+
+def _finding(shown: pl.DataFrame) -> str:
+    """Say which freezing of the shallow part costs most, against its run that is not frozen."""
+    paired = shown.filter(pl.col("difference").is_not_null(), pl.col("part") == "shallow")
+    if paired.is_empty():
+        return (
+            "No frozen run has its unfrozen one, of equal seed and recipe, in this study: "
+            "add an arm without `freeze` and `replay`."
+        )
+    worst = paired.sort("difference").row(0, named=True)
+    points = 100 * worst["difference"]
+    if worst["n_pairs"] == 1:
+        limits = "a single seed, so no interval"
+    else:
+        low, high = 100 * worst["difference_low"], 100 * worst["difference_high"]
+        limits = f"{low:+.1f} to {high:+.1f}, 95 % over {worst['n_pairs']} seeds"
+    return (
+        f"Holding blocks 1 to {worst['frozen_depth']} still from epoch "
+        f"{worst['frozen_from_epoch']:.3g} changes the final test accuracy by **{points:+.1f} "
+        f"points** ({limits}), the lowest of {len(paired)} conditions."
+    )
+
+
+def _caption(shown: pl.DataFrame) -> None:
+    seeds = "" if max(shown["n_seeds"].to_list()) > 1 else " One seed: nothing is known of others."
+    st.caption(
+        f"Test accuracy at the last step, n = {max(shown['n'].to_list()):,} examples, BatchNorm "
+        "as at the end of the run (frozen blocks keep their statistics). Bars and band: Student's "
+        "t over seeds, the examples held fixed; differences are paired by seed. Null: the run that "
+        "is not frozen; the deep control holds one block behind the cut still, of about as many "
+        "parameters; the final shallow part under a retrained deep part tells immature features "
+        f"from features that don't move.{seeds}"
+    )

@@ -1,0 +1,93 @@
+"""A freezing experiment planted by hand: three seeds, a grid, its controls, another rate."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from store.results import ingest
+from tests.store import cube
+
+STUDY = "frozen-by-hand"
+LAST, AN_EPOCH = 40, 10
+
+
+def _freeze(depth: int, step: int, part: str = "shallow", weights_of: int | None = None) -> Any:
+    return {"depth": depth, "from_step": step, "part": part, "weights_of": weights_of}
+
+
+# arm, learning rate, freeze, replay, final accuracy of seed 0, 1, 2
+ARMS: tuple[tuple[str, float, Any, Any, list[float]], ...] = (
+    ("not frozen", 0.1, None, None, [0.90, 0.92, 0.97]),
+    ("frozen 1 from 0", 0.1, _freeze(1, 0), None, [0.70, 0.74, 0.75]),
+    ("frozen 1 from 20", 0.1, _freeze(1, 20), None, [0.88, 0.89, 0.96]),
+    ("frozen 2 from 0", 0.1, _freeze(2, 0), None, [0.50, 0.50, 0.56]),
+    ("deep control", 0.1, _freeze(1, 0, "deep"), None, [0.86, 0.90, 0.91]),
+    ("final", 0.1, _freeze(1, 0, "shallow", LAST), None, [0.93, 0.95]),
+    ("replay", 0.1, None, {"depth": 1, "from_step": 10, "share": 0.5, "steps": []}, [0.95]),
+    ("small steps", 0.01, None, None, [0.80, 0.82, 0.81]),
+    ("small steps, frozen", 0.01, _freeze(1, 0), None, [0.60, 0.61, 0.62]),
+    ("no reference", 0.5, _freeze(1, 0), None, [0.40, 0.45]),
+)
+
+
+def _run_id(arm: int, seed: int) -> str:
+    return f"{arm:06d}{seed:06d}"
+
+
+def write(home: Path, single_seed: bool = False) -> None:
+    """Bring the study's runs, with their final and an earlier accuracy, into a store."""
+    rows, parts = [], []
+    for a, (arm, lr, freeze, replay, accuracies) in enumerate(ARMS):
+        for seed, accuracy in enumerate(accuracies[: 1 if single_seed else None]):
+            config = {
+                "data": {"name": "digits"},
+                "network": {"name": "mlp", "norm_layer": "batch"},
+                "recipe": {"optimizer": "sgd", "lr": lr, "batch_size": 8, "steps": LAST},
+                "label_noise": 0.0,
+                "seeds": {"init": seed, "order": seed, "labels": seed},
+                "freeze": freeze,
+                "replay": replay,
+                "branch": None,
+            }
+            run_id = _run_id(a, seed)
+            rows.append(
+                {
+                    "study": STUDY,
+                    "title": "Frozen by hand",
+                    "position": len(rows),
+                    "arm": arm,
+                    "name": f"{arm}, seed {seed}",
+                    "role": "arm",
+                    "run_id": run_id,
+                    "train_size": 80,
+                    "config": json.dumps(config, sort_keys=True),
+                    "study_toml": "",
+                }
+            )
+            parts.append(cube.write(home, "metrics", run_id, _metrics(run_id, accuracy), run_id))
+    ingest(home, [cube.write(home, "studies", STUDY, rows, None), *parts])
+
+
+def _metrics(run_id: str, accuracy: float) -> list[dict[str, Any]]:
+    """The final accuracy on the test set, and others that must not be taken for it."""
+    return [
+        {
+            "run_id": run_id,
+            "step": step,
+            "epoch": step / AN_EPOCH,
+            "split": split,
+            "mode": mode,
+            "labels": "true",
+            "n": 100,
+            "correct": 0,
+            "accuracy": value,
+            "loss": 1.0,
+            "lr": 0.1,
+        }
+        for step, split, mode, value in (
+            (LAST, "test", "eval", accuracy),
+            (LAST, "train", "eval", 1.0),
+            (LAST, "test", "swa", 0.99),
+            (20, "test", "eval", 0.11),
+        )
+    ]

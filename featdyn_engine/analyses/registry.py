@@ -13,6 +13,7 @@ from featdyn_engine.analyses import (
     controls,
     displacement,
     splices,
+    trajectories,
 )
 from featdyn_engine.domain import RunConfig, Unit
 
@@ -57,6 +58,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "displacement": displacement,
     "comparators": comparators,
     "connectivity": connectivity,
+    "trajectories": trajectories,
 }
 SUMMARIES: dict[str, Summary] = {
     "consistency": consistency,

@@ -21,6 +21,8 @@ VIEWS = (
     "runs",
     "splices",
     "study_runs",
+    "trajectories",
+    "trajectory_quality",
     "units",
 )
 Rows = dict[str, list[tuple[Any, ...]]]

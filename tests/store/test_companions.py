@@ -112,6 +112,7 @@ def test_rows_of_a_control_show_only_while_a_study_asks_for_its_run(
 
 
 VIEWS_OF_RUNS = ("displacement", "consistency", "horizons", "comparators", "connectivity")
+VIEWS_OF_RUNS += ("trajectories", "trajectory_quality")
 
 
 @pytest.mark.parametrize("view", VIEWS_OF_RUNS)
@@ -131,7 +132,7 @@ def test_of_rows_with_one_key_those_of_the_unit_that_ended_last_show(
 ) -> None:
     """An edited study makes another unit; the rows of the older one stay in the base tables."""
     before = count(own_cube_home, view)
-    main = "consistency" if view == "horizons" else view
+    main = cube.MAIN.get(view, view)
     parts = [
         own_cube_home / "parts" / kind / f"{main}-{cube.TRUE}.parquet" for kind in {view, main}
     ]

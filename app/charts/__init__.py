@@ -7,6 +7,7 @@ from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnai
 from app.charts.runs import training_curves
 from app.charts.scores import excess_forest, scores_by_depth
 from app.charts.style import ARM_COLOURS, epoch_label
+from app.charts.trajectories import motion, overlap, trajectory, trust, turning
 
 __all__ = [
     "ARM_COLOURS",
@@ -17,9 +18,14 @@ __all__ = [
     "heatmap",
     "horizon",
     "lag_profile",
+    "motion",
+    "overlap",
     "retention_against",
     "scores_by_depth",
     "thumbnail",
     "thumbnail_link",
     "training_curves",
+    "trajectory",
+    "trust",
+    "turning",
 ]

@@ -46,8 +46,10 @@ def pooled_pca(features: Floats, seed: int, dimensions: int = DIMENSIONS) -> Flo
     checkpoints, examples, size = features.shape
     kept = min(dimensions, size, checkpoints * examples)
     with threadpool_limits(1):
-        reduced = PCA(kept, random_state=seed % SEEDS).fit_transform(features.reshape(-1, size))
-    return reduced.reshape(checkpoints, examples, kept).astype(np.float32)
+        reduced: Floats = PCA(kept, random_state=seed % SEEDS).fit_transform(
+            features.reshape(-1, size)
+        )
+    return np.asarray(reduced, np.float32).reshape(checkpoints, examples, kept)
 
 
 def first_two(reduced: Floats) -> Floats:

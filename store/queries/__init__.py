@@ -30,6 +30,7 @@ from store.queries.scores import (
     horizons,
     scores_over_seeds,
 )
+from store.queries.trajectories import trajectories, trajectory_pictures, trajectory_quality
 from store.queries.upkeep import orphan_rows, stored_units
 
 __all__ = [
@@ -56,5 +57,8 @@ __all__ = [
     "stored_units",
     "studies",
     "study_runs",
+    "trajectories",
+    "trajectory_pictures",
+    "trajectory_quality",
     "unit_counts",
 ]

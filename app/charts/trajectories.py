@@ -30,8 +30,8 @@ def trajectory(points: pl.DataFrame, classes: list[str], method: str) -> alt.Lay
         bind=alt.binding_range(min=0, max=last, step=1, name="checkpoint "),
     )
     base = alt.Chart(points).encode(
-        x=alt.X("x:Q", axis=None, scale=alt.Scale(zero=False)),
-        y=alt.Y("y:Q", axis=None, scale=alt.Scale(zero=False)),
+        x=alt.X("x:Q", axis=None, scale=_whole(points["x"])),
+        y=alt.Y("y:Q", axis=None, scale=_whole(points["y"])),
         color=alt.Color(
             "class:N",
             title=None,
@@ -81,6 +81,12 @@ def trajectory(points: pl.DataFrame, classes: list[str], method: str) -> alt.Lay
             title=title(METHODS[method], f"lines: the last {TRAIL - 1} moves"),
         )
     )
+
+
+def _whole(places: pl.Series) -> alt.Scale:
+    """Span all checkpoints: a scale of those shown alone would move with the slider."""
+    low, high = places.to_numpy().min(), places.to_numpy().max()
+    return alt.Scale(domain=[float(low), float(high)], nice=False, padding=8)
 
 
 def _lines(quality: pl.DataFrame, columns: dict[str, str], span: list[float] | None) -> alt.Chart:

@@ -61,13 +61,14 @@ def _draw(chosen: dict[str, object]) -> None:
     with st.container(horizontal=True, gap="medium"):
         chart = charts.trajectory(points, list(classes), str(chosen["shown"]))  # type: ignore[call-overload]
         st.altair_chart(chart, width="content", alt="examples in the plane, by checkpoint")
-        for drawn, words in (
-            (charts.trust(quality), "trustworthiness by checkpoint"),
-            (charts.overlap(quality), "overlap of nearest neighbours by checkpoint"),
-            (charts.motion(quality), "displacement of the features by checkpoint"),
-            (charts.turning(quality), "turning cosine by checkpoint"),
-        ):
-            st.altair_chart(drawn, width="content", alt=words)
+        with st.container(horizontal=True, gap="medium", width=620):
+            for drawn, words in (
+                (charts.trust(quality), "trustworthiness by checkpoint"),
+                (charts.overlap(quality), "overlap of nearest neighbours by checkpoint"),
+                (charts.motion(quality), "displacement of the features by checkpoint"),
+                (charts.turning(quality), "turning cosine by checkpoint"),
+            ):
+                st.altair_chart(drawn, width="content", alt=words)
     compared = str(chosen["method"]).replace("_", " ")
     st.caption(
         f"**{WARNING}** Trust neighbourhoods as far as the curves say: of {compared}, held against "

@@ -14,6 +14,8 @@ machine gives the same bits.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, Protocol
 
 import numpy as np
@@ -59,19 +61,31 @@ def first_two(reduced: Floats) -> Floats:
     return np.concatenate([reduced, np.zeros_like(reduced)], axis=2)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to one thread, and umap-learn's warnings to itself.
+
+    It warns at import that TensorFlow is missing, later of what a tiny set makes of its defaults;
+    the quality beside a picture says what is left of it.
+    """
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def pooled_umap(reduced: Floats, n_neighbors: int, min_dist: float, seed: int) -> Floats:
     """Embed the features of all checkpoints by one UMAP: float32 (T, N, 2) of (T, N, q).
 
     n_neighbors: at least 2, under T N; min_dist: 0 to 1, how tight points may lie.
     """
-    import numba
-    from umap import UMAP
+    with _quiet():
+        import numba
+        from umap import UMAP
 
-    numba.set_num_threads(1)
-    mapper = UMAP(n_neighbors=n_neighbors, min_dist=min_dist, random_state=seed % SEEDS, n_jobs=1)
-    # It warns of what a tiny set makes of its defaults; the quality beside it says what is left.
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        numba.set_num_threads(1)
+        mapper = UMAP(
+            n_neighbors=n_neighbors, min_dist=min_dist, random_state=seed % SEEDS, n_jobs=1
+        )
         found = mapper.fit_transform(reduced.reshape(-1, reduced.shape[2]))
     return np.asarray(found, np.float32).reshape(*reduced.shape[:2], 2)
 
@@ -81,19 +95,18 @@ def aligned_umap(reduced: Floats, n_neighbors: int, min_dist: float, seed: int) 
 
     reduced: (T, N, q), T of at least 2. n_neighbors: at least 2, under N.
     """
-    import numba
-    from umap import AlignedUMAP
-
-    numba.set_num_threads(1)
     same_example = {i: i for i in range(reduced.shape[1])}
-    mapper = AlignedUMAP(
-        n_neighbors=n_neighbors,
-        min_dist=min_dist,
-        random_state=seed % SEEDS,
-        transform_seed=seed % SEEDS,
-    )
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
+        import numba
+        from umap import AlignedUMAP
+
+        numba.set_num_threads(1)
+        mapper = AlignedUMAP(
+            n_neighbors=n_neighbors,
+            min_dist=min_dist,
+            random_state=seed % SEEDS,
+            transform_seed=seed % SEEDS,
+        )
         mapper.fit(list(reduced), relations=[same_example] * (len(reduced) - 1))
     return np.stack([np.asarray(each, np.float32) for each in mapper.embeddings_])
 

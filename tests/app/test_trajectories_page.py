@@ -28,6 +28,13 @@ def test_the_slider_is_the_charts_own_and_begins_at_the_last_checkpoint() -> Non
     assert "datum.frame == at" in str(spec["layer"][1]["transform"])
 
 
+def test_the_plane_stands_still_while_the_slider_moves() -> None:
+    spec = charts.trajectory(points(), ["a", "b"], "pca").to_dict()
+    for layer in spec["layer"][:2]:
+        assert layer["encoding"]["x"]["scale"]["domain"] == [0, 6]
+        assert layer["encoding"]["y"]["scale"]["domain"] == [1, 1]
+
+
 def test_a_class_has_the_colour_of_its_number_whichever_are_shown() -> None:
     only_b = points().filter(pl.col("class") == "b")
     spec = charts.trajectory(only_b, ["a", "b", "c"], "pca").to_dict()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app.views import consistency, corruptions, freezing, probes, runs
+from app.views import consistency, corruptions, freezing, probes, runs, trajectories
 from store.connection import StoreMissingError
 from store.home import StoreError
 
@@ -25,6 +25,7 @@ PAGES = (
     Page("Corruption", "corruption", ":material/blur_on:", corruptions.render),
     Page("Freezing", "freezing", ":material/ac_unit:", freezing.render),
     Page("Probes", "probes", ":material/straighten:", probes.render),
+    Page("Trajectories", "trajectories", ":material/moving:", trajectories.render),
     Page("Runs", "runs", ":material/timeline:", runs.render),
 )
 

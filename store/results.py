@@ -30,11 +30,13 @@ TABLES = {
     "connectivity": "connectivity",
     "probes": "probes",
     "corruptions": "corruptions",
+    "trajectories": "trajectories",
+    "trajectory_quality": "trajectory_quality",
 }
 # What a study asks for and what failed are no finished units of work.
 NO_UNITS = ("studies", "failures")
 # Parts that a unit writes beside its main one, under the same unit_id: no units of their own.
-COMPANIONS = ("predictions", "horizons")
+COMPANIONS = ("predictions", "horizons", "trajectory_quality")
 METADATA_KEY = b"featdyn"
 # What a part that was cut short, or isn't ours, makes its readers raise.
 UNREADABLE = (pa.ArrowException, duckdb.Error, OSError, KeyError, ValueError, TypeError)

@@ -256,6 +256,53 @@ CREATE TABLE base.study_runs (
     role VARCHAR DEFAULT 'arm'
 );
 
+CREATE TABLE base.trajectories (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    norm VARCHAR,
+    method VARCHAR,
+    step BIGINT,
+    n BIGINT,
+    example BIGINT,
+    label INTEGER,
+    x DOUBLE,
+    y DOUBLE,
+    displacement DOUBLE,
+    speed DOUBLE,
+    turning DOUBLE
+);
+
+CREATE TABLE base.trajectory_quality (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    norm VARCHAR,
+    method VARCHAR,
+    step BIGINT,
+    n BIGINT,
+    k INTEGER,
+    trustworthiness DOUBLE,
+    continuity DOUBLE,
+    neighbour_overlap DOUBLE,
+    chance DOUBLE,
+    pca_trustworthiness DOUBLE,
+    pca_continuity DOUBLE,
+    pca_neighbour_overlap DOUBLE,
+    spearman DOUBLE,
+    displacement DOUBLE,
+    speed DOUBLE,
+    turning_cosine DOUBLE,
+    parameters VARCHAR,
+    versions VARCHAR
+);
+
 CREATE TABLE base.units (
     unit_id VARCHAR,
     kind VARCHAR,
@@ -366,6 +413,20 @@ CREATE VIEW splices AS SELECT run_id, shallow_run_id, control, replicate, eval_i
 
 CREATE VIEW study_runs AS SELECT study, title, "position", arm, "name", "role", run_id FROM
     base.study_runs;
+
+CREATE VIEW trajectories AS SELECT r.run_id, eval_id, split, cut, depth, norm, "method", step, n,
+    example, r."label", x, y, displacement, speed, turning FROM (base.trajectories AS r INNER JOIN
+    base.units AS u ON ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM
+    base.wanted_runs)) QUALIFY (dense_rank() OVER (PARTITION BY r.run_id, eval_id, cut, "method"
+    ORDER BY u.finished_at DESC, u.unit_id) = 1);
+
+CREATE VIEW trajectory_quality AS SELECT r.run_id, eval_id, split, cut, depth, norm, "method", step,
+    n, k, trustworthiness, continuity, neighbour_overlap, chance, pca_trustworthiness,
+    pca_continuity, pca_neighbour_overlap, spearman, displacement, speed, turning_cosine,
+    parameters, r.versions FROM (base.trajectory_quality AS r INNER JOIN base.units AS u ON
+    ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY
+    (dense_rank() OVER (PARTITION BY r.run_id, eval_id, cut, "method" ORDER BY u.finished_at DESC,
+    u.unit_id) = 1);
 
 CREATE VIEW units AS (SELECT unit_id, kind, run_id, "label", 'finished' AS status, row_count,
     "seconds", finished_at, versions, CAST(NULL AS VARCHAR) AS reason FROM base.units WHERE ((run_id

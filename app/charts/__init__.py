@@ -10,6 +10,7 @@ from app.charts.probes import probe_against_splice, probe_heatmap, probes_by_dep
 from app.charts.runs import training_curves
 from app.charts.scores import excess_forest, scores_by_depth
 from app.charts.style import ARM_COLOURS, epoch_label
+from app.charts.trajectories import motion, overlap, trajectory, trust, turning
 
 __all__ = [
     "ARM_COLOURS",
@@ -24,6 +25,8 @@ __all__ = [
     "heatmap",
     "horizon",
     "lag_profile",
+    "motion",
+    "overlap",
     "probe_against_splice",
     "probe_heatmap",
     "probes_by_depth",
@@ -33,4 +36,7 @@ __all__ = [
     "thumbnail",
     "thumbnail_link",
     "training_curves",
+    "trajectory",
+    "trust",
+    "turning",
 ]

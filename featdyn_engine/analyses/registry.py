@@ -15,6 +15,7 @@ from featdyn_engine.analyses import (
     displacement,
     probes,
     splices,
+    trajectories,
 )
 from featdyn_engine.domain import RunConfig, Unit
 
@@ -61,6 +62,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "connectivity": connectivity,
     "probes": probes,
     "corruptions": corruptions,
+    "trajectories": trajectories,
 }
 SUMMARIES: dict[str, Summary] = {
     "consistency": consistency,

@@ -33,6 +33,7 @@ from store.queries.scores import (
     horizons,
     scores_over_seeds,
 )
+from store.queries.trajectories import trajectories, trajectory_pictures, trajectory_quality
 from store.queries.upkeep import orphan_rows, stored_units
 
 __all__ = [
@@ -66,5 +67,8 @@ __all__ = [
     "stored_units",
     "studies",
     "study_runs",
+    "trajectories",
+    "trajectory_pictures",
+    "trajectory_quality",
     "unit_counts",
 ]

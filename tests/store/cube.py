@@ -36,6 +36,8 @@ TYPES = {
     "batch_size": pa.int32(),
     "predicted": pa.list_(pa.uint8()),
     "targets": pa.list_(pa.uint8()),
+    "k": pa.int32(),
+    "label": pa.int32(),
     "excess": pa.float64(),
     "excess_low": pa.float64(),
     "excess_high": pa.float64(),
@@ -403,6 +405,71 @@ def probe_rows(run: str) -> list[dict[str, Any]]:
     ]
 
 
+TRAJECTORY_METHODS = ("pooled_umap", "pca")
+
+
+def place(method: str, step: int, example: int) -> tuple[float, float]:
+    """Coordinates of an example: it moves to the right as far as its number says."""
+    return example * step / 100, float(example % 3) + (10 if method == "pca" else 0)
+
+
+def _followed(run: str, cut: str, method: str, step: int) -> dict[str, Any]:
+    return {
+        "run_id": run,
+        "eval_id": TEST,
+        "split": "test",
+        "cut": cut,
+        "depth": dict(CUTS)[cut],
+        "norm": "inherit",
+        "method": method,
+        "step": step,
+        "n": N,
+    }
+
+
+def _trajectory_rows(run: str) -> list[dict[str, Any]]:
+    return [
+        _followed(run, cut, method, step)
+        | {
+            "example": i,
+            "label": TARGETS[i],
+            "x": place(method, step, i)[0],
+            "y": place(method, step, i)[1],
+            "displacement": None if step == 0 else 0.5,
+            "speed": None if step == 0 else 0.25,
+            "turning": None if step in (STEPS[0], STEPS[-1]) else -0.5,
+        }
+        for cut, _ in CUTS
+        for method in TRAJECTORY_METHODS
+        for step in STEPS
+        for i in range(N)
+    ]
+
+
+def _trajectory_quality_rows(run: str) -> list[dict[str, Any]]:
+    return [
+        _followed(run, cut, "pooled_umap", step)
+        | {
+            "k": 5,
+            "trustworthiness": 0.9,
+            "continuity": 0.95,
+            "neighbour_overlap": 0.5,
+            "chance": 5 / (N - 1),
+            "pca_trustworthiness": 0.7,
+            "pca_continuity": 0.8,
+            "pca_neighbour_overlap": 0.3,
+            "spearman": None if step == 0 else 0.4,
+            "displacement": None if step == 0 else 0.5,
+            "speed": None if step == 0 else 0.25,
+            "turning_cosine": None if step in (STEPS[0], STEPS[-1]) else -0.5,
+            "parameters": json.dumps({"seed": 0}),
+            "versions": json.dumps({"umap-learn": "0.5.12"}),
+        }
+        for cut, _ in CUTS
+        for step in STEPS
+    ]
+
+
 def corruption_rows(run: str) -> list[dict[str, Any]]:
     """The rows of a run in ``corruptions``: the clean set and a foggy one."""
     return [
@@ -423,6 +490,10 @@ def corruption_rows(run: str) -> list[dict[str, Any]]:
         for eval_id, corruption, severity in ((TEST, "none", 0), (FOGGY, "fog", 2))
         for step in STEPS
     ]
+
+
+# Companions, and the kind of the unit that writes them here.
+MAIN = {"horizons": "consistency", "trajectory_quality": "trajectories"}
 
 
 def write_all(home: Path) -> list[Path]:
@@ -448,7 +519,9 @@ def write_all(home: Path) -> list[Path]:
             ("connectivity", _connectivity_rows(run)),
             ("probes", probe_rows(run)),
             ("corruptions", corruption_rows(run)),
+            ("trajectories", _trajectory_rows(run)),
+            ("trajectory_quality", _trajectory_quality_rows(run)),
         ):
-            unit_id = "consistency" if kind == "horizons" else kind
+            unit_id = MAIN.get(kind, kind)
             parts.append(write(home, kind, f"{unit_id}-{run}", rows, run))
     return parts

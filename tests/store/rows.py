@@ -23,6 +23,8 @@ VIEWS = (
     "runs",
     "splices",
     "study_runs",
+    "trajectories",
+    "trajectory_quality",
     "units",
 )
 Rows = dict[str, list[tuple[Any, ...]]]

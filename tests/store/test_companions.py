@@ -119,6 +119,8 @@ VIEWS_OF_RUNS = (
     "connectivity",
     "probes",
     "corruptions",
+    "trajectories",
+    "trajectory_quality",
 )
 
 
@@ -139,7 +141,7 @@ def test_of_rows_with_one_key_those_of_the_unit_that_ended_last_show(
 ) -> None:
     """An edited study makes another unit; the rows of the older one stay in the base tables."""
     before = count(own_cube_home, view)
-    main = "consistency" if view == "horizons" else view
+    main = cube.MAIN.get(view, view)
     parts = [
         own_cube_home / "parts" / kind / f"{main}-{cube.TRUE}.parquet" for kind in {view, main}
     ]

@@ -28,6 +28,7 @@ TABLES = {
     "horizons": "horizons",
     "comparators": "comparators",
     "connectivity": "connectivity",
+    "divergences": "divergences",
 }
 # What a study asks for and what failed are no finished units of work.
 NO_UNITS = ("studies", "failures")

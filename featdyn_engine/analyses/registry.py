@@ -12,6 +12,7 @@ from featdyn_engine.analyses import (
     consistency,
     controls,
     displacement,
+    divergences,
     splices,
 )
 from featdyn_engine.domain import RunConfig, Unit
@@ -57,6 +58,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "displacement": displacement,
     "comparators": comparators,
     "connectivity": connectivity,
+    "divergences": divergences,
 }
 SUMMARIES: dict[str, Summary] = {
     "consistency": consistency,

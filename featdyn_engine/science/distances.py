@@ -91,13 +91,16 @@ def _values(
     examples, groupings = laws.examples, laws.groupings
     half = halves(examples)
     unlabelled = np.zeros_like(laws.labels)
+    spread = float(np.sqrt(pooled.var(axis=0).sum()))
+    size = float(np.sqrt(np.square(pooled).sum(axis=1).mean()))
+    width = median_distance(pooled, examples)
+    varies = spread > NO_SPREAD * size and width > 0
     for q in range(1, MOST_COMPONENTS + 1):
         for labelled, labels in ((True, laws.labels), (False, unlabelled)):
-            found = kde_total_variation(pooled, examples, labels, groupings, q, half)
+            found = None
+            if varies:
+                found = kde_total_variation(pooled, examples, labels, groupings, q, half)
             yield ("tv_kde", q, labelled), found
-    spread = float(np.sqrt(pooled.var(axis=0).sum()))
-    width = median_distance(pooled, examples)
-    varies = spread > NO_SPREAD * float(np.sqrt(np.square(pooled).sum(axis=1).mean())) and width > 0
     kernel = gaussian_kernel(pooled, width) if varies else None
     yield (
         ("mmd2", 0, False),

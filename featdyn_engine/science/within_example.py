@@ -22,8 +22,10 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Groupings = NDArray[np.bool_]
 
-# Two equal statistics may differ in their last bits, as sums are taken in another order.
+# Two equal statistics may differ in their last bits, as sums are taken in another order; so may
+# two that are zero, from terms near 1.
 TIE = 1e-9
+TIE_AT_ZERO = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +78,7 @@ def permuted(values: Floats) -> Permuted:
     if len(values) < 2:
         raise ValueError(f"values: expected the observed one and others, got {len(values)}")
     value, null = float(values[0]), values[1:]
-    tie = TIE * max(abs(value), float(np.abs(null).max()), TIE)
+    tie = max(TIE * abs(value), TIE_AT_ZERO)
     as_far = int(np.count_nonzero(null >= value - tie))
     return Permuted(
         value=value,

@@ -14,6 +14,7 @@ VIEWS = (
     "connectivity",
     "consistency",
     "displacement",
+    "divergences",
     "evaluations",
     "horizons",
     "metrics",

@@ -13,6 +13,7 @@ from store.queries.cells import (
     splice_cells,
     splice_choices,
 )
+from store.queries.divergences import divergences
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.runs import (
     checkpoints,
@@ -40,6 +41,7 @@ __all__ = [
     "consistency_scores",
     "control_runs",
     "displacement_cells",
+    "divergences",
     "evaluation_sets",
     "excesses",
     "final_training_accuracy",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app.views import consistency, runs
+from app.views import consistency, divergences, runs
 from store.connection import StoreMissingError
 from store.home import StoreError
 
@@ -22,6 +22,7 @@ class Page:
 
 PAGES = (
     Page("Temporal consistency", "consistency", ":material/grid_on:", consistency.render),
+    Page("Distances", "divergences", ":material/straighten:", divergences.render),
     Page("Runs", "runs", ":material/timeline:", runs.render),
 )
 

@@ -1,6 +1,7 @@
 """Charts: a frame in, an ``altair.Chart`` out. No Streamlit, no store, no state."""
 
 from app.charts.beside import barrier, horizon
+from app.charts.divergences import excess_by_lag
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
 from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
@@ -13,6 +14,7 @@ __all__ = [
     "barrier",
     "difference_heatmap",
     "epoch_label",
+    "excess_by_lag",
     "excess_forest",
     "heatmap",
     "horizon",

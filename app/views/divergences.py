@@ -33,6 +33,7 @@ def render() -> None:
     # One set a picture: the first of the run on this split.
     of_run = of_run.filter(pl.col("eval_id") == pl.col("eval_id").first())
     _by_lag(of_run, split)
+    _bound(run)
     with st.expander("The numbers behind the pictures"):
         st.dataframe(of_run, hide_index=True)
 
@@ -62,4 +63,35 @@ def _by_lag(of_run: pl.DataFrame, split: str) -> None:
         f"seeds. TV figures are lower bounds: TV by densities, with labels, is that of {most} "
         "principal components and has a bias of its own, so that its excess is a test statistic; "
         "TV shown by a classifier is the lower 95 % limit over examples."
+    )
+
+
+def _bound(run: str) -> None:
+    """Tabulate what the bound needs, beside what is known of TV."""
+    terms = ask("bound_terms", (run,))
+    if terms.is_empty():
+        return
+    st.subheader("What the bound needs", anchor=False)
+    table = terms.select(
+        "cut",
+        "norm",
+        "deep_step",
+        (100 * pl.col("risk")).alias("R_Q"),
+        (100 * pl.col("augmented_risk")).alias("R_aug"),
+        (100 * pl.col("tv_needed")).alias("TV needed"),
+        "checkpoints",
+        "train_n",
+        "test_n",
+    )
+    percent = st.column_config.NumberColumn(format="%.1f %%")
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config=dict.fromkeys(["R_Q", "R_aug", "TV needed"], percent),
+    )
+    st.caption(
+        "R_Q ≤ R_aug + B TV with 0-1 loss, B = 1. Estimated from cells: R_Q, the error on the test "
+        "set; R_aug, the mean error on the training set under every shallow part up to the deep "
+        "step; TV needed, their difference. Not estimated: TV itself, known by lower bounds alone, "
+        "so the bound is not checked here."
     )

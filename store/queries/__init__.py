@@ -13,7 +13,7 @@ from store.queries.cells import (
     splice_cells,
     splice_choices,
 )
-from store.queries.divergences import divergences
+from store.queries.divergences import bound_terms, divergences
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.runs import (
     checkpoints,
@@ -35,6 +35,7 @@ from store.queries.upkeep import orphan_rows, stored_units
 
 __all__ = [
     "asymmetry",
+    "bound_terms",
     "checkpoints",
     "comparators",
     "connectivity",

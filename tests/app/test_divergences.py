@@ -20,7 +20,13 @@ def test_the_page_draws_a_picture_a_cut_and_says_what_it_rests_on(
     specs = [json.loads(chart.proto.spec) for chart in test.get("vega_lite_chart")]
     assert [spec["title"]["text"] for spec in specs] == [cut for cut, _ in cube.CUTS]
     text = text_of(test)
-    for words in (f"n = {cube.N}", "200 and 39 permutations", "lower bounds", "BatchNorm inherit"):
+    for words in (
+        f"n = {cube.N}",
+        "200 and 39 permutations",
+        "lower bounds",
+        "BatchNorm inherit",
+        "TV needed",
+    ):
         assert words in text
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app.views import consistency, corruptions, freezing, probes, runs, trajectories
+from app.views import consistency, corruptions, divergences, freezing, probes, runs, trajectories
 from store.connection import StoreMissingError
 from store.home import StoreError
 
@@ -26,6 +26,7 @@ PAGES = (
     Page("Freezing", "freezing", ":material/ac_unit:", freezing.render),
     Page("Probes", "probes", ":material/straighten:", probes.render),
     Page("Trajectories", "trajectories", ":material/moving:", trajectories.render),
+    Page("Distances", "divergences", ":material/compare_arrows:", divergences.render),
     Page("Runs", "runs", ":material/timeline:", runs.render),
 )
 

@@ -32,6 +32,7 @@ TABLES = {
     "corruptions": "corruptions",
     "trajectories": "trajectories",
     "trajectory_quality": "trajectory_quality",
+    "divergences": "divergences",
 }
 # What a study asks for and what failed are no finished units of work.
 NO_UNITS = ("studies", "failures")

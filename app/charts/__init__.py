@@ -2,6 +2,7 @@
 
 from app.charts.beside import barrier, horizon
 from app.charts.corruptions import corruption_heatmap, corruption_over_time, score_slopes
+from app.charts.divergences import excess_by_lag
 from app.charts.freezing import accuracy_by_setting, freezing
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
@@ -20,6 +21,7 @@ __all__ = [
     "corruption_over_time",
     "difference_heatmap",
     "epoch_label",
+    "excess_by_lag",
     "excess_forest",
     "freezing",
     "heatmap",

@@ -13,6 +13,7 @@ from featdyn_engine.analyses import (
     controls,
     corruptions,
     displacement,
+    divergences,
     probes,
     splices,
     trajectories,
@@ -63,6 +64,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "probes": probes,
     "corruptions": corruptions,
     "trajectories": trajectories,
+    "divergences": divergences,
 }
 SUMMARIES: dict[str, Summary] = {
     "consistency": consistency,

@@ -14,6 +14,7 @@ from store.queries.cells import (
     splice_choices,
 )
 from store.queries.corruptions import corrupted_scores, corruption_errors, corruptions
+from store.queries.divergences import bound_terms, divergences
 from store.queries.freezing import freezing
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.probes import probe_agreement, probe_points, probes
@@ -38,6 +39,7 @@ from store.queries.upkeep import orphan_rows, stored_units
 
 __all__ = [
     "asymmetry",
+    "bound_terms",
     "checkpoints",
     "comparators",
     "connectivity",
@@ -47,6 +49,7 @@ __all__ = [
     "corruption_errors",
     "corruptions",
     "displacement_cells",
+    "divergences",
     "evaluation_sets",
     "excesses",
     "final_training_accuracy",

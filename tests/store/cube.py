@@ -33,6 +33,9 @@ TYPES = {
     "depth": pa.int32(),
     "pool": pa.int32(),
     "severity": pa.int32(),
+    "q": pa.int32(),
+    "features": pa.int32(),
+    "permutations": pa.int32(),
     "batch_size": pa.int32(),
     "predicted": pa.list_(pa.uint8()),
     "targets": pa.list_(pa.uint8()),
@@ -496,6 +499,52 @@ def corruption_rows(run: str) -> list[dict[str, Any]]:
 MAIN = {"horizons": "consistency", "trajectory_quality": "trajectories"}
 
 
+# measure, components, labelled, permutations
+MEASURES = (
+    ("tv_kde", 1, True, 200),
+    ("tv_kde", 2, True, 200),
+    ("tv_kde", 2, False, 200),
+    ("mmd2", 0, False, 200),
+    ("sliced_wasserstein", 0, False, 200),
+    ("c2st", 0, False, 39),
+    ("tv_bound", 0, False, 39),
+)
+
+
+def divergence_rows(run: str) -> list[dict[str, Any]]:
+    """Made-up distances: neighbours, each step against the last, and test against train."""
+    pairs = [(0, 10), (10, 20), (20, 40), (0, 40), (10, 40)]
+    compared = [(s, t, "none") for s, t in pairs] + [(s, s, TRAIN) for s in STEPS]
+    return [
+        {
+            "run_id": run,
+            "eval_id": TEST,
+            "other_eval_id": other,
+            "split": "test",
+            "cut": cut,
+            "depth": depth,
+            "shallow_step": s,
+            "deep_step": t,
+            "norm": "inherit",
+            "measure": measure,
+            "q": q,
+            "labelled": labelled,
+            "n": N,
+            "other_n": N,
+            "features": 8,
+            "permutations": permutations,
+            "value": (t - s) / 100 + q / 10 + 0.1,
+            "null_mean": 0.1,
+            "null_high": 0.2,
+            "p": 1 / (1 + permutations),
+            "excess": (t - s) / 100 + q / 10,
+        }
+        for cut, depth in CUTS
+        for s, t, other in compared
+        for measure, q, labelled, permutations in MEASURES
+    ]
+
+
 def write_all(home: Path) -> list[Path]:
     """Write every part of the study into a home; return their paths."""
     parts = [write_study(home)]
@@ -521,6 +570,7 @@ def write_all(home: Path) -> list[Path]:
             ("corruptions", corruption_rows(run)),
             ("trajectories", _trajectory_rows(run)),
             ("trajectory_quality", _trajectory_quality_rows(run)),
+            ("divergences", divergence_rows(run)),
         ):
             unit_id = MAIN.get(kind, kind)
             parts.append(write(home, kind, f"{unit_id}-{run}", rows, run))

@@ -15,6 +15,7 @@ VIEWS = (
     "consistency",
     "corruptions",
     "displacement",
+    "divergences",
     "evaluations",
     "horizons",
     "metrics",

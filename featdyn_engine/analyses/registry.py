@@ -12,6 +12,7 @@ from featdyn_engine.analyses import (
     consistency,
     controls,
     displacement,
+    noise,
     probes,
     splices,
 )
@@ -59,6 +60,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "comparators": comparators,
     "connectivity": connectivity,
     "probes": probes,
+    "noise": noise,
 }
 SUMMARIES: dict[str, Summary] = {
     "consistency": consistency,

@@ -72,7 +72,8 @@ def eigenvalues(rows: ArrayLike) -> Floats:
         centred = array.astype(np.float64) - array.mean(axis=0, dtype=np.float64)
         product = centred.T @ centred
     found: Floats = np.linalg.eigvalsh(product)[::-1][: min(b - 1, p)] / (b - 1)
-    return found.clip(min=0)
+    # What rounding leaves of a coordinate that never varies is 0.
+    return np.where(found > found[0] * max(b, p) * np.finfo(float).eps, found, 0.0)
 
 
 def participation_ratio(values: ArrayLike) -> float:

@@ -68,13 +68,12 @@ def mauchly(
     """Mauchly's likelihood-ratio test.
 
     Its chi2 null only for p <= n/6; beyond, its Monte Carlo null, and ``null`` says so; undefined
-    (NaN) for p > n. ``force_chi2`` keeps the chi2, to show what it does there.
+    (NaN) for p > n or a singular S. ``force_chi2`` keeps the chi2, to show what it does there.
     """
     array = draws_of(rows)
     n, p = len(array) - 1, array.shape[1]
     values = eigenvalues(array)
-    # A covariance that is singular to rounding has no determinant to speak of.
-    if p > n or values[-1] <= values[0] * p * np.finfo(float).eps:
+    if p > n or not values.all():
         return Sphericity("mauchly", float("nan"), float("nan"), "undefined")
     statistic = mauchly_statistic(values, n)
     if force_chi2 or ROWS_A_DIMENSION * p <= n:

@@ -13,6 +13,7 @@ from store.queries.cells import (
     splice_cells,
     splice_choices,
 )
+from store.queries.noise import noise_alignment, noise_spectra, noise_tests
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.probes import probe_agreement, probe_points, probes
 from store.queries.runs import (
@@ -48,6 +49,9 @@ __all__ = [
     "lag_profile",
     "matched_points",
     "metrics",
+    "noise_alignment",
+    "noise_spectra",
+    "noise_tests",
     "orphan_rows",
     "per_class",
     "prediction_pair",

@@ -130,6 +130,30 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         "dtype batch_size class class_name n correct accuracy accuracy_low accuracy_high",
         ["dtype", "batch_size", "class"],
     ),
+    "noise_spectra": (
+        OF_RUNS,
+        "run_id eval_id split cut depth step example norm source rank eigenvalue band_low "
+        "band_high n p epoch dataset",
+        ["run_id", "eval_id", "depth", "step", "example"],
+    ),
+    "noise_tests": (
+        OF_RUNS,
+        "run_id eval_id split cut depth step example norm source lr augmentation pr_sign "
+        "pr_sign_low pr_sign_high participation_ratio participation_ratio_isotropic "
+        "first_share first_share_isotropic components_90 components_90_isotropic "
+        "effective_rank effective_rank_isotropic slope slope_isotropic slope_first slope_last "
+        "edge_low edge_high mauchly mauchly_p john john_p ledoit_wolf ledoit_wolf_p "
+        "tracy_widom tracy_widom_p spatial_sign spatial_sign_p mauchly_null delta delta_low "
+        "delta_high delta_p delta_p_holm delta_p_bh verdict n p epoch dataset",
+        ["run_id", "eval_id", "depth", "step", "example"],
+    ),
+    "noise_alignment": (
+        OF_RUNS,
+        "run_id eval_id split cut depth step example norm later_step source k alignment "
+        "uniform uniform_low uniform_high features features_low features_high m overlap "
+        "overlap_random n p epoch dataset",
+        ["run_id", "eval_id", "depth", "step", "example"],
+    ),
 }
 # Its rows are a finding: see tests/store/test_companions.py.
 FINDINGS = {"orphan_rows"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app.views import consistency, probes, runs
+from app.views import consistency, noise, probes, runs
 from store.connection import StoreMissingError
 from store.home import StoreError
 
@@ -23,6 +23,7 @@ class Page:
 PAGES = (
     Page("Temporal consistency", "consistency", ":material/grid_on:", consistency.render),
     Page("Probes", "probes", ":material/straighten:", probes.render),
+    Page("SGD noise", "noise", ":material/grain:", noise.render),
     Page("Runs", "runs", ":material/timeline:", runs.render),
 )
 

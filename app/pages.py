@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app.views import consistency, corruptions, divergences, freezing, probes, runs, trajectories
+from app.views import (
+    consistency,
+    corruptions,
+    divergences,
+    freezing,
+    noise,
+    probes,
+    runs,
+    trajectories,
+)
 from store.connection import StoreMissingError
 from store.home import StoreError
 
@@ -27,6 +36,7 @@ PAGES = (
     Page("Probes", "probes", ":material/straighten:", probes.render),
     Page("Trajectories", "trajectories", ":material/moving:", trajectories.render),
     Page("Distances", "divergences", ":material/compare_arrows:", divergences.render),
+    Page("SGD noise", "noise", ":material/grain:", noise.render),
     Page("Runs", "runs", ":material/timeline:", runs.render),
 )
 

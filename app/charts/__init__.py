@@ -7,6 +7,7 @@ from app.charts.freezing import accuracy_by_setting, freezing
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
 from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
+from app.charts.noise import scree
 from app.charts.probes import probe_against_splice, probe_heatmap, probes_by_depth
 from app.charts.runs import training_curves
 from app.charts.scores import excess_forest, scores_by_depth
@@ -35,6 +36,7 @@ __all__ = [
     "retention_against",
     "score_slopes",
     "scores_by_depth",
+    "scree",
     "thumbnail",
     "thumbnail_link",
     "training_curves",

@@ -14,6 +14,7 @@ from featdyn_engine.analyses import (
     corruptions,
     displacement,
     divergences,
+    noise,
     probes,
     splices,
     trajectories,
@@ -65,6 +66,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "corruptions": corruptions,
     "trajectories": trajectories,
     "divergences": divergences,
+    "noise": noise,
 }
 SUMMARIES: dict[str, Summary] = {
     "consistency": consistency,

@@ -16,6 +16,7 @@ from store.queries.cells import (
 from store.queries.corruptions import corrupted_scores, corruption_errors, corruptions
 from store.queries.divergences import bound_terms, divergences
 from store.queries.freezing import freezing
+from store.queries.noise import noise_alignment, noise_spectra, noise_tests
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.probes import probe_agreement, probe_points, probes
 from store.queries.runs import (
@@ -58,6 +59,9 @@ __all__ = [
     "lag_profile",
     "matched_points",
     "metrics",
+    "noise_alignment",
+    "noise_spectra",
+    "noise_tests",
     "orphan_rows",
     "per_class",
     "prediction_pair",

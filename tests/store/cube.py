@@ -13,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.store import noise
+
 STUDY = "by-hand"
 TRUE, SECOND, RANDOM, OTHER = ("a" * 12, "b" * 12, "c" * 12, "d" * 12)
 ARMS = {TRUE: ("true", 0), SECOND: ("true", 1), RANDOM: ("random", 0)}
@@ -574,4 +576,6 @@ def write_all(home: Path) -> list[Path]:
         ):
             unit_id = MAIN.get(kind, kind)
             parts.append(write(home, kind, f"{unit_id}-{run}", rows, run))
+        for kind, rows in noise.rows(run, TEST, CUTS).items():
+            parts.append(write(home, kind, f"noise-{run}", rows, run))
     return parts

@@ -185,6 +185,43 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         "pca_continuity pca_neighbour_overlap spearman displacement speed turning_cosine",
         ["step"],
     ),
+    "divergences": (
+        ON_TEST,
+        "run_id eval_id other_eval_id split cut depth shallow_step deep_step norm measure q "
+        "labelled n other_n features permutations value null_mean null_high p excess "
+        "shallow_epoch deep_epoch",
+        ["run_id"],
+    ),
+    "bound_terms": (
+        OF_RUNS,
+        "run_id cut depth norm dtype batch_size target_half_width deep_step train_eval_id train_n "
+        "checkpoints augmented_risk test_eval_id test_n risk tv_needed",
+        ["run_id"],
+    ),
+    "noise_spectra": (
+        OF_RUNS,
+        "run_id eval_id split cut depth step example norm source rank eigenvalue band_low "
+        "band_high n p epoch dataset",
+        ["run_id", "eval_id", "depth", "step", "example"],
+    ),
+    "noise_tests": (
+        OF_RUNS,
+        "run_id eval_id split cut depth step example norm source lr augmentation pr_sign "
+        "pr_sign_low pr_sign_high participation_ratio participation_ratio_isotropic "
+        "first_share first_share_isotropic components_90 components_90_isotropic "
+        "effective_rank effective_rank_isotropic slope slope_isotropic slope_first slope_last "
+        "edge_low edge_high mauchly mauchly_p john john_p ledoit_wolf ledoit_wolf_p "
+        "tracy_widom tracy_widom_p spatial_sign spatial_sign_p mauchly_null delta delta_low "
+        "delta_high delta_p delta_p_holm delta_p_bh verdict n p epoch dataset",
+        ["run_id", "eval_id", "depth", "step", "example"],
+    ),
+    "noise_alignment": (
+        OF_RUNS,
+        "run_id eval_id split cut depth step example norm later_step source k alignment "
+        "uniform uniform_low uniform_high features features_low features_high m overlap "
+        "overlap_random n p epoch dataset",
+        ["run_id", "eval_id", "depth", "step", "example"],
+    ),
 }
 # The study made up by hand has no rows for these: see test_companions.py, test_freezing_queries.py.
 FINDINGS: dict[str, tuple[Any, ...]] = {"orphan_rows": (), "freezing": OF_STUDY}

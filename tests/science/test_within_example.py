@@ -86,7 +86,7 @@ def test_exchangeable_pairs_are_found_no_more_often_than_the_level() -> None:
 def test_every_measure_finds_exchangeable_pairs_no_more_often_than_the_level() -> None:
     draw = np.random.default_rng(1)
     stream = generator("test of size", 1)
-    n, times = 24, 200
+    n, times = 24, 80
     examples = paired_examples(n)
     half = examples % 2 == 0
     rejected = dict.fromkeys(("kde", "wasserstein", "classifier"), 0)

@@ -33,8 +33,8 @@ def test_kinds_weigh_alike_whatever_their_severities(own_cube_home: Path) -> Non
         if row["corruption"] == "fog" and row["step"] == cube.STEPS[0]
     )
     rows = [
-        foggy | {"accuracy": 0.2, "eval_id": "0" * 12, "severity": 3},
-        foggy | {"accuracy": 0.4, "eval_id": "1" * 12, "corruption": "snow"},
+        foggy | {"accuracy": 0.2, "eval_id": "abcabcabcabc", "severity": 3},
+        foggy | {"accuracy": 0.4, "eval_id": "defdefdefdef", "corruption": "snow"},
     ]
     sets = [cube.evaluation_row(cube.FOGGY) | {"eval_id": row["eval_id"]} for row in rows]
     ingest(

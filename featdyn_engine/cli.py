@@ -175,7 +175,9 @@ def splice(
     evaluation: Annotated[
         str, typer.Option("--eval", help="An eval_id, or train or test: the whole split.")
     ] = "test",
-    corruption: Annotated[str, typer.Option(help="A kind, from --corruption-folder.")] = "none",
+    corruption: Annotated[
+        str, typer.Option(help="A kind, made here or from --corruption-folder.")
+    ] = "none",
     severity: Annotated[int, typer.Option(min=0, max=5, help="Of the corruption.")] = 0,
     corruption_folder: Annotated[
         Path | None, typer.Option(help="Where CIFAR-10-C's or CIFAR-100-C's files lie.")

@@ -20,7 +20,7 @@ GAUSSIAN = (0.4, 0.6, 0.7, 0.8, 1.0)
 # Radius of the disk, and of the blur that softens its edge.
 DEFOCUS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1.0, 0.2), (1.5, 0.1))
 # Share of the pixels that change places, and how often. Ours: CIFAR-10-C's levels differ in blur
-# too, and its fourth lies nearer to the clean image than its third.
+# too, and blurring undoes a part of the moves.
 GLASS = ((0.25, 1), (0.5, 1), (0.75, 1), (1.0, 1), (1.0, 2))
 GLASS_SIGMA = 0.4
 MOTION = ((6, 1.0), (6, 1.5), (6, 2.0), (8, 2.0), (9, 2.5))
@@ -35,10 +35,11 @@ def gaussian_blur(x: Tensor, level: int, _: Draws) -> Tensor:
 def defocus_blur(x: Tensor, level: int, _: Draws) -> Tensor:
     """Average over a disk with a soft edge, as a lens out of focus does."""
     radius, soft = (each * scale(x) for each in DEFOCUS[level])
-    reach = math.ceil(radius) + 2
+    soft_reach = round(scale(x))
+    reach = math.ceil(radius) + 1 + soft_reach
     places = torch.arange(-reach, reach + 1)
     disk = (places[:, None] ** 2 + places[None] ** 2 <= radius**2).float()
-    weights = normal_weights(soft, 1)
+    weights = normal_weights(soft, soft_reach)
     disk = filtered(filtered((disk / disk.sum())[None, None], weights[:, None]), weights[None])
     return filtered(x, disk[0, 0])
 

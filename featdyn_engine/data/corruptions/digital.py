@@ -1,7 +1,7 @@
 """What cameras and files do. Contrast and JPEG have CIFAR-10-C's strengths.
 
-Elastic, pixelate and saturate are ours: CIFAR-10-C's levels of these aren't ordered by their
-distance from the clean image.
+Elastic, pixelate and saturate are ours: CIFAR-10-C's levels of these need not be ordered by their
+distance from the clean image (decision 9).
 """
 
 import io

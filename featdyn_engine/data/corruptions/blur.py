@@ -35,11 +35,11 @@ def gaussian_blur(x: Tensor, level: int, _: Draws) -> Tensor:
 def defocus_blur(x: Tensor, level: int, _: Draws) -> Tensor:
     """Average over a disk with a soft edge, as a lens out of focus does."""
     radius, soft = (each * scale(x) for each in DEFOCUS[level])
-    soft_reach = round(scale(x))
-    reach = math.ceil(radius) + 1 + soft_reach
+    reach = math.ceil(radius) + 2
     places = torch.arange(-reach, reach + 1)
     disk = (places[:, None] ** 2 + places[None] ** 2 <= radius**2).float()
-    weights = normal_weights(soft, soft_reach)
+    # The edge softens over its neighbours alone, at any size: wider, levels would not be in order.
+    weights = normal_weights(soft, 1)
     disk = filtered(filtered((disk / disk.sum())[None, None], weights[:, None]), weights[None])
     return filtered(x, disk[0, 0])
 

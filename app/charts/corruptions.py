@@ -65,7 +65,7 @@ def corruption_over_time(rows: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
     """
     base = alt.Chart(rows).encode(
         x=alt.X("epoch:Q", axis=alt.Axis(format=".4~g")),
-        y=alt.Y("accuracy:Q", axis=PERCENT, scale=alt.Scale(domain=[0, 1])),
+        y=alt.Y("accuracy:Q", title="accuracy", axis=PERCENT, scale=alt.Scale(domain=[0, 1])),
         color=arm_colour(arms, rows["arm"]),
         detail=["run_id:N", "set:N"],
     )
@@ -78,7 +78,9 @@ def corruption_over_time(rows: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
             legend=alt.Legend(orient="bottom", symbolType="stroke", symbolStrokeColor=QUIET),
         )
     )
-    bars = base.mark_rule(opacity=0.5).encode(y="accuracy_low:Q", y2="accuracy_high:Q")
+    bars = base.mark_rule(opacity=0.5).encode(
+        y=alt.Y("accuracy_low:Q", title="accuracy"), y2="accuracy_high:Q"
+    )
     marks = base.mark_point(filled=True, size=25, opacity=1).encode(tooltip=_tooltip())
     return alt.layer(bars, lines, marks).properties(
         autosize=PLOT_SIZE,
@@ -99,7 +101,9 @@ def score_slopes(scores: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
         color=arm_colour(arms, scores["arm"]),
         detail=["run_id:N", "cut:N"],
     )
-    bars = base.mark_rule(opacity=0.5).encode(y="score_low:Q", y2="score_high:Q")
+    bars = base.mark_rule(opacity=0.5).encode(
+        y=alt.Y("score_low:Q", title="TC of accuracy"), y2="score_high:Q"
+    )
     tooltip = [
         alt.Tooltip("cut:N"),
         alt.Tooltip("set:N", title="images"),

@@ -352,7 +352,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
         (
             'kind = "splices"',
             "",
-            "splices, got none; add it",
+            "trajectories, got none; add it",
         ),
         ("label_noise = 1.0", "seeds = [{ init = 1, ordre = 2 }]", "did you mean 'order'?"),
         ('name = "random labels"', 'name = "random\\nlabels"', "expected text on one line"),

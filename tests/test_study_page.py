@@ -15,6 +15,7 @@ from PIL import Image
 from featdyn_engine import planning, study
 from featdyn_engine.analyses.asked import TEST_SPLIT, Evaluation
 from featdyn_engine.analyses.controls import ALL
+from featdyn_engine.analyses.corruptions import EVERYWHERE
 from featdyn_engine.analyses.registry import ANALYSES
 from featdyn_engine.data import registry
 from featdyn_engine.data.dataset import Dataset
@@ -122,6 +123,7 @@ def test_the_page_names_every_field_of_an_analysis_with_its_default(kind: str) -
         else:
             prose = {"none": None, "the last": None, "all": None, "the test split": TEST_SPLIT}
             prose |= {"all nine": ALL, "true": True, "`float32`": "float32"}
+            prose |= {"ten that every image has": EVERYWHERE}
             assert default == prose[text], name
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import splice_cost, splices, training_loop
+from benchmarks import corruption, splice_cost, splices, training_loop
 from benchmarks.harness import Benchmark, measure
 
 # Steps for about ten seconds a turn: pictures of very different sizes.
@@ -20,7 +20,10 @@ BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
     },
 }
 # Tables rather than ratios.
-TABLES: dict[str, Callable[[], dict[str, object]]] = {"splice_cost": splice_cost.measure}
+TABLES: dict[str, Callable[[], dict[str, object]]] = {
+    "splice_cost": splice_cost.measure,
+    "corruption": corruption.measure,
+}
 
 
 def main(names: list[str]) -> int:

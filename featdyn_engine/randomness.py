@@ -3,6 +3,7 @@
 import hashlib
 
 import torch
+from torch import Tensor
 
 
 def generator(purpose: str, *seeds: int) -> torch.Generator:
@@ -13,3 +14,11 @@ def generator(purpose: str, *seeds: int) -> torch.Generator:
     """
     digest = hashlib.sha256(repr((purpose, *seeds)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+
+
+def subset(purpose: str, total: int, count: int) -> Tensor:
+    """Return which ``count`` of ``total`` examples serve a purpose: int64, rising, always the same.
+
+    All where there are fewer. Drawn, as a set may be sorted by class.
+    """
+    return torch.randperm(total, generator=generator(purpose, total))[:count].sort().values

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from statsmodels.stats.proportion import proportion_confint
 
 from featdyn_engine import cli, live
 from featdyn_engine.analyses import controls, splices
 from featdyn_engine.analyses.asked import Evaluation, asked_set
 from featdyn_engine.analyses.splices import Settings
+from featdyn_engine.api import load_network
+from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import DataConfig, EvalConfig, InputError, Job, NetworkConfig, RunConfig
 from featdyn_engine.training import cpu_threads, train
@@ -149,6 +152,17 @@ def test_corrupted_images_come_from_their_folder(home: Path, tmp_path: Path) -> 
     assert "digits test, fog 1, n = " in live.sentence(dark)
 
 
+def test_without_a_folder_corrupted_images_are_made_here(home: Path) -> None:
+    (cell,) = cells(home, shallow="10", corruption="contrast", severity=5)
+    asked = Evaluation(split="test", corruption="contrast", severity=5)
+    examples = evaluation.load(asked_set(asked, RUN, home), home)
+    with torch.inference_mode():
+        logits = load_network(home, RUN.run_id, 10)(examples.images)
+    assert cell.correct == int((logits.argmax(dim=1) == examples.labels).sum())
+    assert (cell.corruption, cell.severity) == ("contrast", 5)
+    assert cell.correct != cells(home, shallow="10")[0].correct
+
+
 def test_a_corruption_replaces_that_of_a_stored_set(home: Path, tmp_path: Path) -> None:
     write_corrupted(tmp_path, lambda images: images // 4)
     asked = Evaluation(split="test", corruption="fog", severity=1, corruption_folder=str(tmp_path))
@@ -201,10 +215,9 @@ REFUSALS: dict[str, tuple[dict[str, object], str]] = {
         r"and classes like those of \w+, got mlp \(norm_layer batch, width 8, depth 3\) on digits",
     ),
     "no such set": ({"evaluation": "nothing"}, r"expected an evaluation set of .*, got 'nothing'"),
-    "a corruption without a folder": (
-        {"corruption": "fog", "severity": 1},
-        r"corruption: expected a corruption_folder with the official files \(fog\.npy and "
-        r"labels\.npy\), got none; set it",
+    "a corruption that such images can't have": (
+        {"corruption": "snow", "severity": 1},
+        r"corruption: expected one of .* for grey images of 8 pixels, got snow",
     ),
     "a severity of no corruption": (
         {"severity": 2},

@@ -1,6 +1,6 @@
 import torch
 
-from featdyn_engine.randomness import generator
+from featdyn_engine.randomness import generator, subset
 
 
 def draw(purpose: str, *seeds: int) -> list[int]:
@@ -57,3 +57,13 @@ def test_two_generators_of_the_same_seed_do_not_share_a_state() -> None:
     assert torch.equal(
         torch.rand(5, generator=other), torch.rand(5, generator=generator("order", 1))
     )
+
+
+def test_a_subset_is_fixed_by_its_purpose_rises_and_is_not_the_first_ones() -> None:
+    found = subset("test", 1000, 50)
+    assert torch.equal(found, subset("test", 1000, 50))
+    assert found.tolist() == sorted(set(found.tolist()))
+    assert len(found) == 50
+    assert not torch.equal(found, subset("other", 1000, 50))
+    assert found.tolist() != list(range(50))
+    assert subset("test", 4, 10).tolist() == [0, 1, 2, 3]

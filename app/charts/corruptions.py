@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import PANEL, PLOT_SIZE, QUIET, arm_colour, title
+from app.charts.style import PANEL, PLOT_SIZE, QUIET, WIDE, arm_colour, title
 
 PERCENT = alt.Axis(format=".0%", tickCount=5)
 
@@ -51,7 +51,7 @@ def corruption_heatmap(rows: pl.DataFrame, chance: float, heading: str) -> alt.L
     )
     return alt.layer(cells, numbers).properties(
         autosize=PLOT_SIZE,
-        width=1.2 * PANEL,
+        width=0.9 * PANEL,
         height=max(24 * len(kinds), 60),
         title=title(heading),
     )
@@ -84,7 +84,7 @@ def corruption_over_time(rows: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
     marks = base.mark_point(filled=True, size=25, opacity=1).encode(tooltip=_tooltip())
     return alt.layer(bars, lines, marks).properties(
         autosize=PLOT_SIZE,
-        width=1.5 * PANEL,
+        width=WIDE,
         height=PANEL,
         title=title("Along training", "bars: 95 % over examples"),
     )

@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import PANEL, PLOT_SIZE, QUIET, title
+from app.charts.style import ARM_COLOURS, PANEL, PLOT_SIZE, QUIET, title
 
 MEASURE_NAMES = {
     "tv_kde": "TV by densities",
@@ -12,8 +12,8 @@ MEASURE_NAMES = {
     "c2st": "accuracy of a classifier",
     "tv_bound": "TV shown by a classifier",
 }
-# Okabe & Ito 2008, as the arms; these lines are measures of one run.
-MEASURE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
+# Colours of the arms: these lines are measures of one run.
+MEASURE_COLOURS = [*ARM_COLOURS[:4], ARM_COLOURS[5]]
 
 
 def excess_by_lag(distances: pl.DataFrame, name: str) -> alt.LayerChart:
@@ -45,7 +45,7 @@ def excess_by_lag(distances: pl.DataFrame, name: str) -> alt.LayerChart:
         )
     )
     base = alt.Chart(frame).encode(
-        x=alt.X("lag:Q", title="lag, epochs", axis=alt.Axis(format="~g", tickCount=5))
+        x=alt.X("lag:Q", title="lag, epochs", axis=alt.Axis(format=".4~g", tickCount=5))
     )
     band = (
         base.transform_calculate(zero="0")

@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import ARM_COLOURS, PANEL, PLOT_SIZE, QUIET, title
+from app.charts.style import ARM_COLOURS, PANEL, PLOT_SIZE, QUIET, WIDE, title
 
 FROZEN = "shallow part frozen"
 DEEP = "deep block frozen (control)"
@@ -62,7 +62,11 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
     y = alt.Y("accuracy:Q", title="final test accuracy", scale=scale, axis=alt.Axis(format=".0%"))
     depths = sorted(disturbed["frozen_depth"].unique())
     base = alt.Chart(disturbed).encode(
-        x=alt.X("frozen_from_epoch:Q", title="held still from epoch", axis=alt.Axis(format="~g")),
+        x=alt.X(
+            "frozen_from_epoch:Q",
+            title="held still from epoch",
+            axis=alt.Axis(format=".4~g", tickMinStep=1),
+        ),
         color=alt.Color(
             "frozen_depth:O",
             title="depth, blocks",
@@ -70,7 +74,7 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
                 domain=depths,
                 range=[ARM_COLOURS[i % len(ARM_COLOURS)] for i in range(len(depths))],
             ),
-            legend=alt.Legend(orient="right", symbolOpacity=1),
+            legend=alt.Legend(orient="bottom", symbolOpacity=1),
         ),
         detail=["kind:N", "share:N", "weights_of:N"],
     )
@@ -113,8 +117,8 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
         )
     return alt.layer(*layers).properties(
         autosize=PLOT_SIZE,
-        width=2 * PANEL,
-        height=1.2 * PANEL,
+        width=WIDE,
+        height=PANEL,
         title=title(
             "Final accuracy against the freezing step",
             [
@@ -141,7 +145,10 @@ def accuracy_by_setting(conditions: pl.DataFrame) -> alt.LayerChart:
     """
     base = alt.Chart(conditions).encode(
         y=alt.Y(
-            "arm:N", sort=conditions["arm"].to_list(), title=None, axis=alt.Axis(labelLimit=PANEL)
+            "arm:N",
+            sort=conditions["arm"].to_list(),
+            title=None,
+            axis=alt.Axis(labelLimit=PANEL // 2),
         )
     )
     scale = alt.Scale(zero=False)
@@ -165,7 +172,7 @@ def accuracy_by_setting(conditions: pl.DataFrame) -> alt.LayerChart:
     )
     return alt.layer(bars, dots).properties(
         autosize=PLOT_SIZE,
-        width=2 * PANEL,
+        width=PANEL,
         height=alt.Step(28),
         title=title("Sensitivity to the recipe", _interval(conditions)),
     )

@@ -2,14 +2,13 @@
 
 import base64
 import io
-import json
 
 import altair as alt
 import numpy as np
 import polars as pl
 from PIL import Image
 
-from app.charts.style import METRIC_NAMES, PANEL, PLOT_SIZE, QUIET, epoch_label, scale_floor, title
+from app.charts.style import METRIC_NAMES, PANEL, PLOT_SIZE, QUIET, epoch_labels, scale_floor, title
 
 SCHEME = "viridis"
 # Nine colours along matplotlib's viridis, for pictures that are not drawn by Vega.
@@ -72,17 +71,11 @@ def _matrix(
     cells: pl.DataFrame, field: str, colour: alt.Color, tooltip: list[alt.Tooltip]
 ) -> alt.LayerChart:
     """Draw steps evenly with their true epochs; cells where ``field`` is null stay grey."""
-    epochs = {
-        step: epoch_label(epoch)
-        for step, epoch in cells.select("shallow_step", "shallow_epoch")
-        .unique()
-        .sort("shallow_step")
-        .iter_rows()
-    }
     # Positions are steps, which differ; epochs that round alike would share a row.
-    epoch_of_step = f"({json.dumps(epochs)})[datum.value]"
+    epoch_of_step = epoch_labels(cells, "shallow_step", "shallow_epoch")
+    count = cells["shallow_step"].n_unique()
     # Cells of whole pixels: fractions would leave pale seams between them.
-    size = max(PANEL // len(epochs), 1) * len(epochs)
+    size = max(PANEL // count, 1) * count
     bare = {"labelExpr": epoch_of_step, "labelOverlap": True, "ticks": False, "domain": False}
     band = alt.Scale(padding=0)
     x = alt.X(

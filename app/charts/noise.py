@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import ARM_COLOURS, PANEL, PLOT_SIZE, QUIET, title
+from app.charts.style import ARM_COLOURS, PANEL, PLOT_SIZE, QUIET, WIDE, title
 
 
 def scree(spectrum: pl.DataFrame, edge: float) -> alt.LayerChart:
@@ -37,7 +37,7 @@ def scree(spectrum: pl.DataFrame, edge: float) -> alt.LayerChart:
         .encode(x=x, y=y, tooltip=tooltip),
     ).properties(
         autosize=PLOT_SIZE,
-        width=2 * PANEL,
+        width=WIDE,
         height=PANEL,
         title=title(
             "Spectrum of the noise",

@@ -3,33 +3,25 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import PANEL, PLOT_SIZE, QUIET, epoch_label, title
+from app.charts.style import PANEL, PLOT_SIZE, QUIET, WIDE, epoch_labels, title
 
 NETWORK = "network"
 PERCENT = alt.Axis(format=".0%", tickCount=5)
 
 
-def _epochs(frame: pl.DataFrame, step: str, epoch: str) -> list[str]:
-    """Labels of the epochs, in the order of their steps."""
-    found = frame.select(step, epoch).unique().sort(step)
-    return [epoch_label(each) for each in found[epoch]]
-
-
 def _time(frame: pl.DataFrame, step: str, epoch: str) -> alt.Color:
     """Colour checkpoints by their order, dark to bright along viridis."""
-    labels = dict(zip(sorted(frame[step].unique()), _epochs(frame, step, epoch), strict=True))
     return alt.Color(
         f"{step}:O",
         title="epoch",
         scale=alt.Scale(scheme="viridis"),
         legend=alt.Legend(
-            orient="right", labelExpr=f"({_object(labels)})[datum.value]", symbolOpacity=1
+            orient="bottom",
+            columns=8,
+            labelExpr=epoch_labels(frame, step, epoch),
+            symbolOpacity=1,
         ),
     )
-
-
-def _object(labels: dict[int, str]) -> str:
-    return "{" + ", ".join(f'"{step}": "{label}"' for step, label in labels.items()) + "}"
 
 
 def _with_network(probes: pl.DataFrame) -> pl.DataFrame:
@@ -90,7 +82,7 @@ def probes_by_depth(probes: pl.DataFrame) -> alt.LayerChart:
         .encode(tooltip=_tooltip()),
     ).properties(
         autosize=PLOT_SIZE,
-        width=2 * PANEL,
+        width=WIDE,
         height=PANEL,
         title=title(
             "Accuracy of a linear probe along depth",
@@ -107,7 +99,6 @@ def probe_heatmap(probes: pl.DataFrame) -> alt.Chart:
     shown = _with_network(probes)
     chance = float(probes["chance"].to_numpy().mean())
     steps = sorted(probes["step"].unique())
-    labels = dict(zip(steps, _epochs(probes, "step", "epoch"), strict=True))
     cuts = _cuts(probes)
     return (
         alt.Chart(shown)
@@ -117,7 +108,7 @@ def probe_heatmap(probes: pl.DataFrame) -> alt.Chart:
                 "step:O",
                 title="epoch",
                 axis=alt.Axis(
-                    labelExpr=f"({_object(labels)})[datum.value]",
+                    labelExpr=epoch_labels(probes),
                     labelOverlap=True,
                     labelAngle=0,
                     ticks=False,

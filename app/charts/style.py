@@ -1,11 +1,15 @@
 """What all charts share: sizes, colours, names of metrics, labels of epochs."""
 
+import json
 from collections.abc import Iterable
 
 import altair as alt
+import polars as pl
 
 # Two matrices and the two matched pictures stand in one row of a page 1,440 pixels wide.
 PANEL = 240
+# A plot that stands alone: with its axis it still fits a page 390 pixels wide.
+WIDE = 280
 # Streamlit's default fits axes and legends into the size; here the size is that of the plot,
 # so that cells stay square.
 PLOT_SIZE = alt.AutoSizeParams(type="pad")
@@ -26,6 +30,13 @@ METRIC_NAMES = {
 def epoch_label(epoch: float) -> str:
     """``12`` for whole epochs, ``0.25`` for others."""
     return f"{epoch:.0f}" if float(epoch).is_integer() else f"{epoch:.2g}"
+
+
+def epoch_labels(frame: pl.DataFrame, step: str = "step", epoch: str = "epoch") -> str:
+    """Return the Vega expression that labels a value of an axis or legend of steps by its epoch."""
+    known = frame.select(step, epoch).unique().sort(step)
+    labels = {str(at): epoch_label(each) for at, each in known.rows()}
+    return f"({json.dumps(labels)})[datum.value]"
 
 
 def scale_floor(metric: str, chance: float) -> float:

@@ -1,14 +1,22 @@
 """Trajectories: the picture with its time slider, its quality, motion in the original space."""
 
-import json
-
 import altair as alt
 import polars as pl
 
-from app.charts.style import CLASS_COLOURS, PANEL, PLOT_SIZE, QUIET, epoch_label, title
+from app.charts.style import (
+    ARM_COLOURS,
+    CLASS_COLOURS,
+    PANEL,
+    PLOT_SIZE,
+    QUIET,
+    epoch_label,
+    epoch_labels,
+    title,
+)
 
-SIDE = 480
+SIDE = 340
 TRAIL = 4
+LINES = [ARM_COLOURS[0], ARM_COLOURS[5], QUIET]
 METHODS = {
     "aligned_umap": "AlignedUMAP",
     "pooled_umap": "UMAP of all checkpoints",
@@ -39,7 +47,7 @@ def trajectory(points: pl.DataFrame, classes: list[str], method: str) -> alt.Lay
                 domain=classes,
                 range=[CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(classes))],
             ),
-            legend=alt.Legend(orient="bottom", columns=5, symbolOpacity=1, labelLimit=90),
+            legend=alt.Legend(orient="bottom", columns=4, symbolOpacity=1, labelLimit=60),
         ),
     )
     trails = (
@@ -94,12 +102,8 @@ def _lines(quality: pl.DataFrame, columns: dict[str, str], span: list[float] | N
     long = quality.select("step", "epoch", *columns).unpivot(
         index=["step", "epoch"], variable_name="column", value_name="value"
     )
-    named = long.with_columns(
-        pl.col("column").replace(columns).alias("of"),
-        pl.col("epoch").map_elements(epoch_label, return_dtype=pl.String).alias("at"),
-    )
+    named = long.with_columns(pl.col("column").replace(columns).alias("of"))
     shown = list(columns.values())
-    labels = json.dumps(dict(named.select(pl.col("step").cast(pl.String), "at").iter_rows()))
     scale = alt.Scale(domain=span) if span else alt.Scale(zero=True)
     return (
         alt.Chart(named)
@@ -109,7 +113,7 @@ def _lines(quality: pl.DataFrame, columns: dict[str, str], span: list[float] | N
                 "step:O",
                 title="epoch",
                 axis=alt.Axis(
-                    labelExpr=f"({labels})[datum.value]",
+                    labelExpr=epoch_labels(quality),
                     labelOverlap=True,
                     labelAngle=0,
                 ),
@@ -118,7 +122,7 @@ def _lines(quality: pl.DataFrame, columns: dict[str, str], span: list[float] | N
             color=alt.Color(
                 "of:N",
                 title=None,
-                scale=alt.Scale(domain=shown, range=["#0072B2", "#E69F00", QUIET][: len(shown)]),
+                scale=alt.Scale(domain=shown, range=LINES[: len(shown)]),
                 legend=alt.Legend(orient="bottom", columns=1, labelLimit=PANEL),
             ),
             tooltip=[

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Protocol
 
+import numpy as np
 from annotated_types import MinLen
 
 from featdyn_engine.data import evaluation
@@ -99,6 +100,30 @@ def wanted_cuts(cuts: Cuts, run: RunConfig, home: Path) -> list[Cut]:
                 f"{run.network.name}), got {name!r}"
             )
     return [cut for cut in known if cut.name in cuts]
+
+
+def wanted_steps(steps: Sequence[int], run: RunConfig, kind: str) -> tuple[int, ...]:
+    """Return the checkpoints that a study names, each once, in order.
+
+    Raises InputError for a step that the run doesn't store.
+    """
+    stored = run.stored_steps
+    for step in steps:
+        if step not in stored:
+            raise InputError(
+                f"{kind}.steps: expected checkpoints among {', '.join(map(str, stored))}, got "
+                f"{step}; name stored steps, or leave steps out"
+            )
+    return tuple(sorted(set(steps)))
+
+
+def spread_out(steps: Sequence[int], count: int) -> tuple[int, ...]:
+    """Return ``count`` of the steps, evenly spread over their list, or all where there are fewer.
+
+    Both ends are among them; a ``count`` of 1 gives the first.
+    """
+    places = np.linspace(0, len(steps) - 1, min(count, len(steps))).round().astype(int)
+    return tuple(steps[place] for place in dict.fromkeys(places.tolist()))
 
 
 def norms(wanted: Sequence[Norm], run: RunConfig, home: Path) -> list[Norm]:

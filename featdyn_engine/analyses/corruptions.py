@@ -8,15 +8,16 @@ from typing import Annotated, ClassVar
 import pyarrow as pa
 import torch
 from annotated_types import Ge, Le, MinLen
+from torch import nn
 
 from featdyn_engine.analyses.asked import Evaluation, asked_set
-from featdyn_engine.analyses.networks import stored_networks
+from featdyn_engine.analyses.networks import own_norm, stored_networks
 from featdyn_engine.data import evaluation
-from featdyn_engine.domain import STRICT, Count, EvalConfig, RunConfig, Seed, Unit
+from featdyn_engine.data.corruptions.registry import defined
+from featdyn_engine.domain import STRICT, Count, EvalConfig, RunConfig, Seed, Task, Unit
 from featdyn_engine.identity import identity
 from featdyn_engine.science.execution import SAMPLE, placed, prepared
 from featdyn_engine.science.intervals import wilson
-from featdyn_engine.science.recalibration import batch_norms
 from featdyn_engine.science.splice import plain_predictions
 
 TABLE = pa.schema(
@@ -36,10 +37,7 @@ TABLE = pa.schema(
     ]
 )
 # Those that even grey images of 8 pixels have.
-EVERYWHERE = (
-    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "fog", "brightness"),
-    *("contrast", "jpeg_compression", "speckle_noise", "gaussian_blur"),
-)
+EVERYWHERE = tuple(defined(Task(channels=1, pixels=8, classes=2)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +116,14 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> pa.Tab
     """Score every checkpoint of the run, under its own statistics: a row a step and severity."""
     steps, networks = stored_networks(spec.run, home)
     device = torch.device(spec.run.device)
-    norm = "inherit" if batch_norms(networks[0]) else "none"
+    norm = own_norm(networks[0])
+    fast: list[nn.Sequential] = []
     rows = []
     for done, asked in enumerate(spec.evaluations):
         examples = evaluation.load(asked, home)
         images = placed(examples.images, device)
-        fast = [prepared(network, images[:SAMPLE]) for network in networks]
+        # Proved on the first set's images, used on all.
+        fast = fast or [prepared(network, images[:SAMPLE]) for network in networks]
         predicted = plain_predictions(fast, images, spec.batch_size)
         n = len(examples.labels)
         for step, correct in zip(steps, (predicted == examples.labels).sum(dim=1), strict=True):

@@ -18,7 +18,8 @@ from featdyn_engine.analyses.asked import (
     evaluation_sets,
     wanted_cuts,
 )
-from featdyn_engine.analyses.networks import stored_networks
+from featdyn_engine.analyses.networks import own_norm, stored_networks
+from featdyn_engine.analyses.rows import null
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import (
     STRICT,
@@ -29,9 +30,8 @@ from featdyn_engine.domain import (
     Unit,
 )
 from featdyn_engine.identity import NOT_IDENTITY, identity
-from featdyn_engine.randomness import generator
+from featdyn_engine.randomness import subset
 from featdyn_engine.science.displacement import cka_distances, displacements
-from featdyn_engine.science.recalibration import batch_norms
 
 TABLE = pa.schema(
     [
@@ -109,14 +109,10 @@ def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:
 
 
 def chosen(images: Tensor, n: int) -> Tensor:
-    """Return ``n`` of the images, the same ones always, in their order; all where there are fewer.
-
-    Drawn, as a set may be sorted by class.
-    """
+    """Return ``n`` of the images, always the same, in their order; all where there are fewer."""
     if n >= len(images):
         return images
-    stream = generator("displacement examples", len(images))
-    return images[torch.randperm(len(images), generator=stream)[:n].sort().values]
+    return images[subset("displacement examples", len(images), n)]
 
 
 def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> pa.Table:
@@ -131,7 +127,7 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> pa.Tab
     asked = (networks, depths, images, spec.batch_size, spec.memory * 2**20)
     moved = displacements(*asked, lambda share: progress(share / 2))
     turned = cka_distances(*asked, lambda share: progress((1 + share) / 2))
-    norm = "inherit" if batch_norms(networks[0]) else "none"
+    norm = own_norm(networks[0])
     rows = [
         {
             "run_id": spec.run.run_id,
@@ -143,16 +139,11 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> pa.Tab
             "deep_step": deep_step,
             "norm": norm,
             "n": len(images),
-            "displacement": _null(float(moved[d, s, t])),
-            "one_minus_cka": _null(float(turned[d, s, t])),
+            "displacement": null(float(moved[d, s, t])),
+            "one_minus_cka": null(float(turned[d, s, t])),
         }
         for d, cut in enumerate(spec.cuts)
         for s, shallow_step in enumerate(steps)
         for t, deep_step in enumerate(steps)
     ]
     return pa.Table.from_pylist(rows, TABLE)
-
-
-def _null(value: float) -> float | None:
-    """Return NaN as null: SQL would count it as a number."""
-    return None if value != value else value

@@ -20,9 +20,11 @@ from featdyn_engine.analyses.asked import (
     asked_set,
     called,
     evaluation_sets,
+    spread_out,
     wanted_cuts,
+    wanted_steps,
 )
-from featdyn_engine.analyses.networks import stored_networks
+from featdyn_engine.analyses.networks import own_norm, stored_networks
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import (
     STRICT,
@@ -36,10 +38,9 @@ from featdyn_engine.domain import (
     Unit,
 )
 from featdyn_engine.identity import identity
-from featdyn_engine.randomness import generator
+from featdyn_engine.randomness import generator, subset
 from featdyn_engine.science.distances import Laws, Measured, distances
-from featdyn_engine.science.execution import exact_arithmetic, taps
-from featdyn_engine.science.recalibration import batch_norms
+from featdyn_engine.science.features import pooled_features
 from featdyn_engine.science.within_example import (
     Floats,
     Integers,
@@ -121,14 +122,6 @@ class Spec:
     batch_size: int
 
 
-def spread_out(stored: Sequence[int], count: int = CHECKPOINTS) -> tuple[int, ...]:
-    """Return ``count`` of the steps, evenly spread over their list, both ends among them."""
-    if len(stored) <= count:
-        return tuple(stored)
-    places = np.linspace(0, len(stored) - 1, count).round().astype(int)
-    return tuple(stored[place] for place in places)
-
-
 def pairs_of(steps: Sequence[int]) -> list[tuple[int, int]]:
     """Each pair (s, t) of neighbours and each of an earlier step with the last, once, in order."""
     neighbours = set(itertools.pairwise(steps))
@@ -137,12 +130,8 @@ def pairs_of(steps: Sequence[int]) -> list[tuple[int, int]]:
 
 def _wanted_steps(settings: Settings, run: RunConfig) -> tuple[int, ...]:
     if settings.steps is None:
-        return spread_out(run.stored_steps)
-    for step in settings.steps:
-        if step not in run.stored_steps:
-            known = ", ".join(map(str, run.stored_steps))
-            raise InputError(f"steps: expected checkpoints among {known}, got {step}")
-    steps = tuple(sorted(set(settings.steps)))
+        return spread_out(run.stored_steps, CHECKPOINTS)
+    steps = wanted_steps(settings.steps, run, "divergences")
     if len(steps) < 2:
         raise InputError(f"steps: expected two different checkpoints, got {steps[0]} alone")
     return steps
@@ -200,40 +189,18 @@ def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:
 
 
 def chosen(config: EvalConfig, n: int, home: Path) -> tuple[Tensor, Integers]:
-    """Load at most ``n`` examples of a set, always the same: images (N, C, H, H), labels (N,).
-
-    Drawn, as a set may be sorted by class.
-    """
+    """Load at most ``n`` examples of a set, always the same: images (N, C, H, H), labels (N,)."""
     found = evaluation.load(config, home)
-    stream = generator("divergences examples", len(found.images))
-    kept = torch.randperm(len(found.images), generator=stream)[:n].sort().values
+    kept = subset("divergences examples", len(found.images), n)
     return found.images[kept], found.labels[kept].numpy()
 
 
-def summaries(features: Tensor) -> Floats:
-    """Return one row an example, (N, D): channel means of (N, C, H, W), of (N, tokens, D) theirs.
-
-    Other features as they are, flattened.
-    """
-    if features.ndim == 4:
-        features = features.mean(dim=(2, 3))
-    elif features.ndim == 3:
-        features = features.mean(dim=1)
-    rows: Floats = features.flatten(1).double().cpu().numpy()
-    return rows
-
-
-@torch.inference_mode()
 def features_at(
     network: nn.Sequential, images: Tensor, depths: Sequence[int], batch_size: int
 ) -> dict[int, Floats]:
-    """Return the rows of all images behind the blocks at ``depths``."""
-    found: dict[int, list[Floats]] = {depth: [] for depth in depths}
-    with exact_arithmetic():
-        for batch in images.split(batch_size):
-            for depth, features in taps(network, batch, depths)[0].items():
-                found[depth].append(summaries(features))
-    return {depth: np.concatenate(rows) for depth, rows in found.items()}
+    """Return the rows of all images behind the blocks at ``depths``: channel means, float64."""
+    found, _ = pooled_features(network, depths, images, batch_size, 1)
+    return {depth: rows.double().numpy() for depth, rows in found.items()}
 
 
 def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> pa.Table:
@@ -273,7 +240,7 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> pa.Tab
             groupings=regroupings(sizes[0], sizes[1], spec.permutations, stream),
         )
         tasks += [(step, step, 1, between) for step in steps]
-    norm = "inherit" if batch_norms(next(iter(stored.values()))) else "none"
+    norm = own_norm(next(iter(stored.values())))
     rows: list[dict[str, Any]] = []
     for done, (s, t, second_set, laws) in enumerate(tasks, start=1):
         for cut in spec.cuts:

@@ -8,11 +8,16 @@ from torch import Tensor
 
 from featdyn_engine import checkpoints
 from featdyn_engine.data import registry as data_registry
-from featdyn_engine.domain import RunConfig
+from featdyn_engine.domain import Norm, RunConfig
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.science.execution import without_in_place
-from featdyn_engine.science.recalibration import RECALIBRATION_IMAGES, chosen_images, mini_batches
+from featdyn_engine.science.recalibration import (
+    RECALIBRATION_IMAGES,
+    batch_norms,
+    chosen_images,
+    mini_batches,
+)
 
 # Expected work in forward passes of one image: estimating statistics anew, in training mode.
 RECALIBRATION_COST = 1.3 * RECALIBRATION_IMAGES
@@ -39,6 +44,11 @@ def stored_networks(run: RunConfig, home: Path) -> tuple[list[int], list[BlockNe
     """Return the steps of a run's checkpoints and their networks (``network_of``)."""
     steps = stored_steps(run, home)
     return steps, [network_of(run, step, home) for step in steps]
+
+
+def own_norm(network: BlockNetwork) -> Norm:
+    """Name the mode in which a network keeps its own statistics: ``none`` where it has none."""
+    return "inherit" if batch_norms(network) else "none"
 
 
 def training_images(run: RunConfig, home: Path, count: int = RECALIBRATION_IMAGES) -> Tensor:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 import torch
 from annotated_types import Ge, MinLen
@@ -17,9 +16,11 @@ from featdyn_engine.analyses.asked import (
     Evaluations,
     called,
     evaluation_sets,
+    spread_out,
     wanted_cuts,
+    wanted_steps,
 )
-from featdyn_engine.analyses.networks import network_of, stored_steps
+from featdyn_engine.analyses.networks import network_of, own_norm, stored_steps
 from featdyn_engine.analyses.noise_rows import (
     ALIGNMENT,
     NOISE_TESTS,
@@ -49,8 +50,9 @@ from featdyn_engine.domain import (
 )
 from featdyn_engine.identity import NOT_IDENTITY, identity
 from featdyn_engine.models import registry as model_registry
-from featdyn_engine.randomness import generator
+from featdyn_engine.randomness import generator, subset
 from featdyn_engine.recipes.schedules import learning_rate
+from featdyn_engine.science.features import pooled_features
 from featdyn_engine.science.noise import (
     gradients,
     independent_batches,
@@ -58,8 +60,6 @@ from featdyn_engine.science.noise import (
     moved_features,
     tensor_sizes,
 )
-from featdyn_engine.science.probes import pooled_features
-from featdyn_engine.science.recalibration import batch_norms
 
 TABLE = SPECTRA
 COMPANIONS = {"noise_tests": NOISE_TESTS, "noise_alignment": ALIGNMENT}
@@ -113,18 +113,9 @@ def chosen_steps(settings: Settings, run: RunConfig) -> tuple[int, ...]:
 
     Raises InputError for a step that the run doesn't store.
     """
-    stored = run.stored_steps
-    if settings.steps is None:
-        before = stored[:-1] or stored
-        places = np.linspace(0, len(before) - 1, min(settings.count, len(before)))
-        return tuple(before[place] for place in sorted({round(each) for each in places.tolist()}))
-    for step in settings.steps:
-        if step not in stored:
-            raise InputError(
-                f"noise.steps: expected checkpoints among {', '.join(map(str, stored))}, got "
-                f"{step}; name stored steps, or leave steps out and give count"
-            )
-    return tuple(sorted(set(settings.steps)))
+    if settings.steps is not None:
+        return wanted_steps(settings.steps, run, "noise")
+    return spread_out(run.stored_steps[:-1] or run.stored_steps, settings.count)
 
 
 def refuse(settings: Settings, run: RunConfig, home: Path) -> None:
@@ -214,8 +205,7 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[s
     Steps that a run which ended early did not store are left out.
     """
     images = evaluation.load(spec.evaluation, home).images
-    stream = generator("noise examples", len(images))
-    places = torch.randperm(len(images), generator=stream)[: spec.examples].sort().values
+    places = subset("noise examples", len(images), spec.examples)
     stored = stored_steps(spec.run, home)
     steps = [step for step in spec.steps if step in stored]
     isotropic = Isotropic(generator("noise isotropic", spec.seed))
@@ -247,7 +237,7 @@ def _at_step(
         "eval_id": spec.evaluation.eval_id,
         "split": spec.evaluation.split,
         "step": step,
-        "norm": "inherit" if batch_norms(network) else "none",
+        "norm": own_norm(network),
     }
     settings = {"lr": rate, "augmentation": " ".join(sorted(run.recipe.augmentation)) or "none"}
     drawn = drawn_gradients(spec, network, step, home)

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from statsmodels.stats.multitest import multipletests
 
+from featdyn_engine.analyses.rows import null
 from featdyn_engine.science.alignment import (
     alignment,
     feature_baseline,
@@ -184,6 +184,8 @@ def evidence_row(found: Evidence) -> Row:
 
 def correct_for_examples(rows: Sequence[Row]) -> None:
     """Add p-values corrected over the examples of one cut, step and control (Holm; BH)."""
+    from statsmodels.stats.multitest import multipletests
+
     known = [row for row in rows if "delta_p" in row]
     for source in {row["source"] for row in known}:
         family = [row for row in known if row["source"] == source]
@@ -222,8 +224,3 @@ def alignment_rows(
         for name, found in (("uniform", uniform), ("features", drawn)):
             row[name], row[f"{name}_low"], row[f"{name}_high"] = map(null, found)
         yield row
-
-
-def null(value: float) -> float | None:
-    """Return NaN as null: SQL would count it as a number."""
-    return None if value != value else value

@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from torch import Tensor
 
+from featdyn_engine.analyses.rows import null
 from featdyn_engine.science.embedding import DIMENSIONS, Floats, Method
 from featdyn_engine.science.embedding_quality import (
     chance_overlap,
@@ -165,10 +166,10 @@ def quality_rows(of: Followed, making: Making, pictures: dict[str, Floats]) -> p
             "k": making.n_neighbors,
             **kept,
             "chance": chance_overlap(n, making.n_neighbors),
-            "spearman": _null(spearman),
-            "displacement": _null(displacement),
-            "speed": _null(speed),
-            "turning_cosine": _null(cosine),
+            "spearman": null(spearman),
+            "displacement": null(displacement),
+            "speed": null(speed),
+            "turning_cosine": null(cosine),
             "parameters": making.parameters,
             "versions": versions(),
         }
@@ -193,8 +194,3 @@ def _correlations(moved: NDArray[np.float64], picture: Floats) -> Iterator[float
     for t in range(1, len(picture)):
         embedded = np.linalg.norm(picture[t] - picture[t - 1], axis=1)
         yield movement_correlation(moved[t], embedded)
-
-
-def _null(value: float) -> float | None:
-    """Return NaN as null: SQL would count it as a number."""
-    return None if math.isnan(value) else value

@@ -19,17 +19,17 @@ from featdyn_engine.analyses.asked import (
     evaluation_sets,
     wanted_cuts,
 )
-from featdyn_engine.analyses.networks import network_of, stored_steps
+from featdyn_engine.analyses.networks import network_of, own_norm, stored_steps
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.data.labels import noisy_labels
 from featdyn_engine.domain import STRICT, Count, Cut, EvalConfig, InputError, RunConfig, Unit
 from featdyn_engine.identity import identity
-from featdyn_engine.randomness import generator
+from featdyn_engine.randomness import subset
 from featdyn_engine.science.consistency import chance
+from featdyn_engine.science.features import pooled_features
 from featdyn_engine.science.intervals import wilson
-from featdyn_engine.science.probes import pooled_features, probe
-from featdyn_engine.science.recalibration import batch_norms
+from featdyn_engine.science.probes import probe
 
 TABLE = pa.schema(
     [
@@ -98,8 +98,7 @@ def fitted_on(run: RunConfig, count: int, labels: str, home: Path) -> tuple[Tens
     known = dataset.train_labels
     if labels == "trained_on":
         known = noisy_labels(known, run.label_noise, dataset.task.classes, run.seeds.labels)
-    stream = generator("probe examples", len(known))
-    chosen = torch.randperm(len(known), generator=stream)[:count].sort().values
+    chosen = subset("probe examples", len(known), count)
     return dataset.normalise(dataset.train_images[chosen]), known[chosen]
 
 
@@ -162,7 +161,7 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> pa.Tab
     rows = []
     for done, step in enumerate(steps):
         network = network_of(spec.run, step, home)
-        norm = "inherit" if batch_norms(network) else "none"
+        norm = own_norm(network)
         passes = (spec.batch_size, spec.pool)
         fit_features, _ = pooled_features(network, depths, fit_images, *passes)
         features, own = pooled_features(network, depths, images, *passes)

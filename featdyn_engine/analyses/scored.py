@@ -10,7 +10,7 @@ from torch import Tensor
 from featdyn_engine.analyses.predicted import Cube, refuse_gaps
 from featdyn_engine.domain import Recipe
 from featdyn_engine.randomness import generator
-from featdyn_engine.recipes.schedules import learning_rate
+from featdyn_engine.recipes.schedules import learning_rates
 from featdyn_engine.science.consistency import (
     PairKind,
     Pairs,
@@ -118,9 +118,7 @@ def score_rows(
 def _wanted(
     recipe: Recipe, steps: Sequence[int], total: int, branch_step: int | None
 ) -> list[_Wanted]:
-    rates = torch.tensor(
-        [learning_rate(recipe, step) for step in range(total)], dtype=torch.float64
-    )
+    rates = torch.tensor(learning_rates(recipe, total), dtype=torch.float64)
     axes = {
         "learning_rate": cumulative_learning_rate(rates, steps),
         "steps": torch.tensor(steps, dtype=torch.float64),

@@ -19,7 +19,7 @@ from featdyn_engine.analyses.asked import (
     evaluation_sets,
     wanted_cuts,
 )
-from featdyn_engine.analyses.networks import stored_networks
+from featdyn_engine.analyses.networks import own_norm, stored_networks
 from featdyn_engine.analyses.pictured import (
     EXAMPLES,
     Followed,
@@ -40,13 +40,12 @@ from featdyn_engine.domain import (
     Unit,
 )
 from featdyn_engine.identity import NOT_IDENTITY, identity
-from featdyn_engine.randomness import generator
-from featdyn_engine.recipes.schedules import learning_rate
+from featdyn_engine.randomness import subset
+from featdyn_engine.recipes.schedules import learning_rates
 from featdyn_engine.science import embedding
 from featdyn_engine.science.consistency import cumulative_learning_rate
 from featdyn_engine.science.embedding import Floats, Method
 from featdyn_engine.science.execution import exact_arithmetic
-from featdyn_engine.science.recalibration import batch_norms
 
 TABLE = EXAMPLES
 # Of examples: with fewer, neighbourhoods are most of the set.
@@ -136,12 +135,8 @@ def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:
 
 
 def followed(size: int, n: int) -> Tensor:
-    """Return which ``n`` of ``size`` examples are followed: int64 (n,), rising, always the same.
-
-    Drawn, as a set may be sorted by class.
-    """
-    stream = generator("trajectory examples", size)
-    return torch.randperm(size, generator=stream)[:n].sort().values
+    """Return which ``n`` of ``size`` examples are followed: int64 (n,), rising, always the same."""
+    return subset("trajectory examples", size, n)
 
 
 @torch.inference_mode()
@@ -168,8 +163,8 @@ def _features(
 
 
 def _positions(recipe: Recipe, steps: Sequence[int]) -> Tensor:
-    rates = [learning_rate(recipe, step) for step in range(recipe.steps)]
-    return cumulative_learning_rate(torch.tensor(rates, dtype=torch.float64), steps)
+    rates = torch.tensor(learning_rates(recipe, recipe.steps), dtype=torch.float64)
+    return cumulative_learning_rate(rates, steps)
 
 
 def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[str, pa.Table]:
@@ -189,7 +184,7 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[s
         "run_id": spec.run.run_id,
         "eval_id": spec.evaluation.eval_id,
         "split": spec.evaluation.split,
-        "norm": "inherit" if batch_norms(networks[0]) else "none",
+        "norm": own_norm(networks[0]),
     }
     places, kept = [], []
     for done, cut in enumerate(spec.cuts):

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from featdyn_engine.data import corrupted, other, registry
+from featdyn_engine.data import other, registry
+from featdyn_engine.data.corruptions import official
 from featdyn_engine.data.corruptions import registry as corruptions
 from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.data.labels import noisy_labels
@@ -92,10 +93,10 @@ def _split(config: EvalConfig, home: Path) -> tuple[Tensor, Tensor]:
             return dataset.train_images, dataset.train_labels
         return dataset.test_images, dataset.test_labels
     if _made_here(config):
-        corrupted.check(config, dataset.task)
+        official.check(config, dataset.task)
         plain = registry.load(replace(config.data, permute_pixels=False), home)
         return plain.test_images, plain.test_labels
-    images, labels = corrupted.load(config, dataset.task)
+    images, labels = official.load(config, dataset.task)
     if config.data.permute_pixels:
         images = registry.permuted(images)
     if int(images.max()) > dataset.peak:

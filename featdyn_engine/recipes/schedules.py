@@ -51,3 +51,8 @@ def log_spaced(count: int, last: int) -> tuple[int, ...]:
         factor = (last / steps[-1]) ** (1 / left)
         steps.append(max(steps[-1] + 1, round(steps[-1] * factor)))
     return tuple(sorted({min(step, last) for step in steps} | {last}))
+
+
+def learning_rates(recipe: Recipe, steps: int) -> list[float]:
+    """Return the rates of the first ``steps`` updates."""
+    return [learning_rate(recipe, step) for step in range(steps)]

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.stats import beta
 
 from featdyn_engine.science.spectra import Floats, draws_of, numpy_stream
 
@@ -50,6 +49,8 @@ def alignment(basis: Floats, drift: ArrayLike) -> float:
 
 def uniform_baseline(k: int, p: int) -> Baseline:
     """Alignment with a direction drawn uniformly: Beta(k/2, (p-k)/2), mean k/p; 1 for k = p."""
+    from scipy.stats import beta
+
     if not 1 <= k <= p:
         raise ValueError(f"k: expected 1 to {p}, got {k}")
     if k == p:

@@ -20,7 +20,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float32]
@@ -43,6 +42,8 @@ def pooled_pca(features: Floats, seed: int, dimensions: int = DIMENSIONS) -> Flo
     features: (T, N, F). q: ``dimensions``, or fewer where F or T N is smaller. Raises ValueError
     for another shape.
     """
+    from sklearn.decomposition import PCA
+
     if features.ndim != 3:
         raise ValueError(f"features: expected (T, N, F), got {features.shape}")
     checkpoints, examples, size = features.shape

@@ -8,9 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
-from sklearn.manifold import trustworthiness
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 
@@ -29,6 +26,8 @@ def chance_overlap(n: int, k: int) -> float:
 
 def neighbours(points: NDArray[np.floating], k: int) -> NDArray[np.int64]:
     """Find the k nearest other points of each point, Euclidean: indices (N, k) of (N, F)."""
+    from sklearn.neighbors import NearestNeighbors
+
     found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points)
     return np.asarray(found.kneighbors(return_distance=False))
 
@@ -51,6 +50,8 @@ def quality(original: NDArray[np.floating], embedded: NDArray[np.floating], k: i
     is trustworthiness with the spaces exchanged: neighbours of the original that the picture
     tears apart count. Raises ValueError for another number of points, or k of N / 2 and more.
     """
+    from sklearn.manifold import trustworthiness
+
     if len(original) != len(embedded):
         raise ValueError(f"embedded: expected {len(original)} points, got {len(embedded)}")
     with threadpool_limits(1):
@@ -66,6 +67,8 @@ def movement_correlation(original: NDArray[np.floating], embedded: NDArray[np.fl
 
     NaN where one is not known, or the same for every example.
     """
+    from scipy.stats import spearmanr
+
     for each in (original, embedded):
         if not np.isfinite(each).all() or np.ptp(each) == 0:
             return float("nan")

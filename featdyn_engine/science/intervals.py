@@ -13,8 +13,6 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
-from statsmodels.stats import contingency_tables
-from statsmodels.stats.proportion import proportion_confint
 
 from featdyn_engine.science import tango
 from featdyn_engine.science.consistency import MIN_STANDARD_ERRORS
@@ -49,6 +47,8 @@ def wilson(correct: ArrayLike, n: ArrayLike) -> tuple[Floats, Floats]:
     right, size = map(np.array, np.broadcast_arrays(np.asarray(correct, float), n))
     if np.any(size < 1) or np.any(right < 0) or np.any(right > size):
         raise ValueError("correct: expected counts from 0 to n, and n of at least 1")
+    from statsmodels.stats.proportion import proportion_confint
+
     low, high = proportion_confint(right, size, alpha=0.05, method="wilson")
     return np.clip(low, 0, 1), np.clip(high, 0, 1)
 
@@ -134,6 +134,8 @@ def mcnemar(gained: int, lost: int) -> float:
     """
     if min(gained, lost) < 0:
         raise ValueError(f"gained, lost: expected counts, got {gained} and {lost}")
+    from statsmodels.stats import contingency_tables
+
     return float(contingency_tables.mcnemar([[0, gained], [lost, 0]], exact=True).pvalue)
 
 

@@ -5,19 +5,18 @@ momentum, weight decay or clipping, which are no noise of the mini-batch. Featur
 means. What shows anisotropy is the difference to the control (``evidence``), nothing else.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import ArrayLike
-from scipy.stats import t
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from featdyn_engine.science.execution import exact_arithmetic
-from featdyn_engine.science.probes import pooled
+from featdyn_engine.science.features import pooled
 from featdyn_engine.science.spectra import (
     jackknife_error,
     log_sign_dimension,
@@ -64,13 +63,12 @@ def gradients(
     network: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     label_smoothing: float = 0.0,
-    progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
     """Gradients of the mean cross-entropy of mini-batches (images, labels): float32 (B, P), CPU.
 
     Parameters lie flat in the order of ``network.parameters()``, so that those of the first blocks
-    come first. The network's weights, statistics and gradients stay as they are. ``progress`` hears
-    the batches done. Raises ValueError for a network in training mode, or no batches.
+    come first. The network's weights, statistics and gradients stay as they are.
+    Raises ValueError for a network in training mode, or no batches.
     """
     if any(module.training for module in network.modules()):
         raise ValueError("expected a network in evaluation mode: call .eval() first")
@@ -83,7 +81,6 @@ def gradients(
             # A parameter that the loss does not see has a gradient of 0.
             parts = torch.autograd.grad(loss, list(values.values()), materialize_grads=True)
             rows.append(torch.cat([part.flatten().cpu() for part in parts]))
-            progress(len(rows))
     if not rows:
         raise ValueError("batches: expected at least one, got none")
     return torch.stack(rows)
@@ -141,6 +138,8 @@ def evidence(sgd: ArrayLike, control: ArrayLike) -> Evidence:
     network. The interval is over draws: a delete-one jackknife that leaves draw b out of both, t
     with B - 1 degrees of freedom; ``p_value`` two-sided. Raises ValueError for unequal shapes.
     """
+    from scipy.stats import t
+
     first, second = squared_cosines(sgd), squared_cosines(control)
     if first.shape != second.shape or np.shape(sgd) != np.shape(control):
         raise ValueError(f"expected one shape of both, got {np.shape(sgd)} and {np.shape(control)}")

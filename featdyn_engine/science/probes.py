@@ -3,21 +3,15 @@
 After Alain & Bengio (arXiv 1610.01644); along depth they show the tunnel (arXiv 2305.19753): the
 blocks behind which linear separability no longer grows. The probe is a ridge classifier (one
 against the rest, targets of -1 and 1): its leave-one-out errors are exact and cost one
-decomposition for all strengths, where a logistic probe is fitted anew for each. On 1,000 examples
-and 64 features all eight strengths take 0.035 s, one logistic fit 0.04 s, with equal accuracy.
-Pooling and the list of strengths are ours.
+decomposition for all strengths, where a logistic probe is fitted anew for each. The list of
+strengths is ours, as is the pooling of the features (``features.py``).
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
-
-from featdyn_engine.science.execution import exact_arithmetic, taps
 
 # Penalties on squared weights of standardised features: from next to none, to all but silence.
 STRENGTHS = tuple(float(10.0**power) for power in range(-2, 6))
@@ -30,44 +24,6 @@ class Probe(NamedTuple):
 
     predicted: tuple[Predictions, ...]
     strength: float
-
-
-def pooled(features: Tensor, pool: int) -> Tensor:
-    """Reduce features to one row an example: float32 (N, F).
-
-    Feature maps (N, C, H, W) become means over a grid of pool x pool places, (N, C pool^2): with
-    ``pool`` 1 the channel means. Tokens (N, T, F) become their mean, and vectors (N, F) stay,
-    whatever ``pool`` is. Raises ValueError for features of other shapes, or ``pool`` below 1.
-    """
-    if pool < 1:
-        raise ValueError(f"pool: expected at least 1, got {pool}")
-    if features.ndim == 4:
-        return adaptive_avg_pool2d(features, pool).flatten(1).float()
-    if features.ndim == 3:
-        return features.mean(dim=1).float()
-    if features.ndim == 2:
-        return features.float()
-    raise ValueError(f"features: expected 2 to 4 dimensions, got shape {tuple(features.shape)}")
-
-
-@torch.inference_mode()
-def pooled_features(
-    network: nn.Sequential, depths: Sequence[int], images: Tensor, batch_size: int, pool: int
-) -> tuple[dict[int, Tensor], Tensor]:
-    """Return the pooled features at each depth, float32 (N, F), and the predicted classes (N,).
-
-    images: (N, C, H, W), normalised, on the network's device; answers lie on the CPU. The network
-    must be in evaluation mode: features are those under its own statistics. One pass.
-    """
-    held: dict[int, list[Tensor]] = {depth: [] for depth in depths}
-    predicted = []
-    with exact_arithmetic():
-        for batch in images.split(batch_size):
-            found, logits = taps(network, batch, depths)
-            for depth in depths:
-                held[depth].append(pooled(found[depth], pool).cpu())
-            predicted.append(logits.argmax(dim=1).cpu())
-    return {depth: torch.cat(rows) for depth, rows in held.items()}, torch.cat(predicted)
 
 
 def probe(
@@ -84,7 +40,6 @@ def probe(
     error on these M is taken: the sets that are scored choose nothing. A class that isn't among
     ``labels`` is never predicted. Raises ValueError for fewer than two classes.
     """
-    # Here, as it takes a second to import and most processes never fit a probe.
     from sklearn.linear_model import RidgeClassifierCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t, wishart
 
 Floats = NDArray[np.float64]
 # Columns taken into double precision at a time: gradients of a network are wide.
@@ -143,6 +142,8 @@ def isotropic_spectra(b: int, p: int, draws: int, stream: torch.Generator) -> Fl
     eigenvalues with a Wishart of n dimensions and p degrees of freedom: none of the b x p numbers
     need be drawn. Each spectrum falls from its largest value.
     """
+    from scipy.stats import wishart
+
     if b < 2 or p < 1 or draws < 1:
         raise ValueError(f"expected b >= 2, p >= 1, draws >= 1, got {b}, {p}, {draws}")
     small, large = sorted((b - 1, p))
@@ -201,6 +202,8 @@ def sign_dimension(rows: ArrayLike) -> SignDimension:
     delete-one jackknife of its logarithm, t with B - 1 degrees of freedom, over draws. Raises
     ValueError for fewer than 4 rows, or a row equal to the mean.
     """
+    from scipy.stats import t
+
     value, left_out = log_sign_dimension(squared_cosines(rows))
     error = jackknife_error(left_out)
     half = float(t.ppf(0.975, len(left_out) - 1)) * error

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.stats import chi2, gamma, norm
 
 from featdyn_engine.science.spectra import (
     Floats,
@@ -70,6 +69,8 @@ def mauchly(
     Its chi2 null only for p <= n/6; beyond, its Monte Carlo null, and ``null`` says so; undefined
     (NaN) for p > n or a singular S. ``force_chi2`` keeps the chi2, to show what it does there.
     """
+    from scipy.stats import chi2
+
     array = draws_of(rows)
     n, p = len(array) - 1, array.shape[1]
     values = eigenvalues(array)
@@ -90,6 +91,8 @@ def _john_u(rows: ArrayLike) -> tuple[float, int, int]:
 
 def john(rows: ArrayLike) -> Sphericity:
     """John (1971): U = p/PR - 1 = (1/p) tr[(S/(tr S/p) - I)^2]; (n p/2) U to chi2."""
+    from scipy.stats import chi2
+
     u, n, p = _john_u(rows)
     statistic = n * p * u / 2
     return Sphericity("john", statistic, float(chi2.sf(statistic, _degrees(p))), "chi2")
@@ -97,6 +100,8 @@ def john(rows: ArrayLike) -> Sphericity:
 
 def ledoit_wolf(rows: ArrayLike) -> Sphericity:
     """Ledoit & Wolf (2002): (n U - p - 1)/2 to N(0, 1), one-sided; p may exceed n."""
+    from scipy.stats import norm
+
     u, n, p = _john_u(rows)
     statistic = (n * u - p - 1) / 2
     return Sphericity("ledoit_wolf", statistic, float(norm.sf(statistic)), "normal")
@@ -108,6 +113,8 @@ def tracy_widom(rows: ArrayLike) -> Sphericity:
     With a = sqrt(n - 1/2), b = sqrt(p - 1/2): (n l1/(tr S/p) - (a+b)^2) /
     [(a+b)(1/a+1/b)^(1/3)]. Critical values 0.979 (95 %) and 2.023 (99 %).
     """
+    from scipy.stats import gamma
+
     array = draws_of(rows)
     n, p = len(array) - 1, array.shape[1]
     values = eigenvalues(array)
@@ -126,6 +133,8 @@ def spatial_sign(rows: ArrayLike) -> Sphericity:
     must be in no order that matters. The same for 1,000s of dimensions. Undefined for p = 1.
     Raises ValueError for fewer than 4 rows, or equal rows in a pair.
     """
+    from scipy.stats import chi2
+
     array = draws_of(rows, fewest=4)
     m, p = len(array) // 2, array.shape[1]
     if p == 1:

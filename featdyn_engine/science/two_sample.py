@@ -6,9 +6,6 @@ value a grouping (``within_example.py``).
 
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import binomtest
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from featdyn_engine.science.within_example import Floats, Groupings, Integers
 
@@ -66,7 +63,7 @@ def sliced_wasserstein(pooled: Floats, groupings: Groupings, projections: int, s
     Root mean square, over ``projections`` random directions, of the 2-Wasserstein distance of the
     rows along the direction (Bonneel et al. 2015), by POT; the same directions for all groupings.
     """
-    import ot  # takes a second, which every command would wait for
+    import ot
 
     directions = ot.sliced.get_random_projections(pooled.shape[1], projections, seed)
     return np.array(
@@ -86,6 +83,9 @@ def classifier_scores(
     are of examples: with a row of an example in training, its other one would be too easy. N
     counts the different examples, in order.
     """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
     spread = pooled.std(axis=0)
     rows = (pooled - pooled.mean(axis=0)) / np.where(spread > 0, spread, 1)
     _, number = np.unique(examples, return_inverse=True)
@@ -107,6 +107,8 @@ def accuracy_low(scores: Floats) -> float:
     rows of an example are no two trials. Scores between 0 and 1 vary less than successes with the
     same mean, so the limit is on the safe side. That folds share training rows is left out.
     """
+    from scipy.stats import binomtest
+
     successes = int(np.floor(scores.sum() + 1e-9))
     test = binomtest(successes, len(scores), alternative="greater")
     return float(test.proportion_ci(confidence_level=CONFIDENCE, method="exact").low)

@@ -14,8 +14,6 @@ from featdyn_engine.analyses.divergences import (
     Settings,
     chosen,
     pairs_of,
-    spread_out,
-    summaries,
     units,
 )
 from featdyn_engine.api import load_network
@@ -95,11 +93,11 @@ def test_other_work_has_another_id() -> None:
 
 
 def test_by_default_eight_checkpoints_are_spread_over_those_stored() -> None:
-    assert spread_out((0, 1, 2)) == (0, 1, 2)
-    found = spread_out(tuple(range(0, 100, 2)))
-    assert len(found) == 8
-    assert (found[0], found[-1]) == (0, 98)
     assert planned()[0].spec.steps == (0, 4, 10)
+    many = replace(RUN, checkpoints=(*range(0, 10), 10))
+    (unit, *_) = units(Settings(evaluations=(TEST,)), many, HERE)
+    assert len(unit.spec.steps) == 8
+    assert (unit.spec.steps[0], unit.spec.steps[-1]) == (0, 10)
 
 
 def test_pairs_are_neighbours_and_all_against_the_last() -> None:
@@ -186,14 +184,6 @@ def test_features_that_do_not_vary_have_no_value(
     )
     for name in ("value", "null_mean", "null_high", "p", "excess"):
         assert set(found[name].to_pylist()) == {None}
-
-
-def test_maps_are_averaged_over_space_and_tokens_and_the_rest_is_flattened() -> None:
-    features = torch.arange(24.0).reshape(2, 3, 2, 2)
-    assert summaries(features).tolist() == features.mean(dim=(2, 3)).tolist()
-    tokens = features.flatten(2)
-    assert summaries(tokens).tolist() == tokens.mean(dim=1).tolist()
-    assert summaries(tokens[0]).tolist() == tokens[0].tolist()
 
 
 def test_progress_ends_at_one(home: Path) -> None:

@@ -498,7 +498,12 @@ def corruption_rows(run: str) -> list[dict[str, Any]]:
 
 
 # Companions, and the kind of the unit that writes them here.
-MAIN = {"horizons": "consistency", "trajectory_quality": "trajectories"}
+MAIN = {
+    "horizons": "consistency",
+    "trajectory_quality": "trajectories",
+    "noise_tests": "noise",
+    "noise_alignment": "noise",
+}
 
 
 # measure, components, labelled, permutations

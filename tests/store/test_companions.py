@@ -127,12 +127,7 @@ VIEWS_OF_RUNS = (
     "noise_alignment",
 )
 # The unit's own kind, where a view has another name than it.
-MAIN = {
-    **cube.MAIN,
-    "noise_spectra": "noise",
-    "noise_tests": "noise",
-    "noise_alignment": "noise",
-}
+MAIN = {**cube.MAIN, "noise_spectra": "noise"}
 
 
 @pytest.mark.parametrize("view", VIEWS_OF_RUNS)

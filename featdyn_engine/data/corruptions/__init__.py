@@ -1,1 +1,1 @@
-"""Corrupted images, made here: the 15 + 4 kinds of Hendrycks & Dietterich, C-like."""
+"""Corrupted images, made here (C-like) or read from official files."""

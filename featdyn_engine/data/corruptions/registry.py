@@ -2,7 +2,7 @@
 
 Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
 Perturbations" (arXiv 1903.12261). These images are made here, "C-like": official files are
-another matter (``data/corrupted.py``).
+another matter (``official.py``).
 """
 
 from collections.abc import Callable, Sequence

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from featdyn_engine.data import corrupted, evaluation, registry
+from featdyn_engine.data import evaluation, registry
+from featdyn_engine.data.corruptions import official
 from featdyn_engine.domain import DataConfig, EvalConfig, Task
 from tests.cases import HERE
 from tests.data.conftest import forget
@@ -40,7 +41,7 @@ def asked(folder: Path | None, kind: str = "fog", severity: int = 1, **more: Any
 
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
 def test_a_severity_is_its_fifth_of_the_file(severity: int, folder: Path) -> None:
-    images, labels = corrupted.load(asked(folder, severity=severity), TASK)
+    images, labels = official.load(asked(folder, severity=severity), TASK)
     rows = slice((severity - 1) * N, severity * N)
     assert (images.permute(0, 2, 3, 1).numpy() == IMAGES[rows]).all()
     assert images.is_contiguous()
@@ -51,13 +52,13 @@ def test_grey_images_of_another_size_are_read_where_the_data_have_them(tmp_path:
     grey = pixels(5, 8, 8, 1) % 17
     np.save(tmp_path / "fog.npy", grey)
     np.save(tmp_path / "labels.npy", np.arange(5, dtype=np.uint8))
-    images, labels = corrupted.load(asked(tmp_path, severity=2), Task(1, 8, 10))
+    images, labels = official.load(asked(tmp_path, severity=2), Task(1, 8, 10))
     assert (images[0, 0].numpy() == grey[1, :, :, 0]).all()
     assert labels.tolist() == [1]
 
 
 def test_the_benchmark_s_kinds_are_known() -> None:
-    assert len(set(corrupted.KINDS)) == 15 + 4
+    assert len(set(official.KINDS)) == 15 + 4
 
 
 # Refusals
@@ -77,7 +78,7 @@ def test_what_the_benchmark_does_not_have_is_refused(
     options: dict[str, Any], pattern: str, folder: Path
 ) -> None:
     with refused(pattern):
-        corrupted.load(asked(folder, **options), TASK)
+        official.load(asked(folder, **options), TASK)
 
 
 @pytest.mark.parametrize(
@@ -91,14 +92,14 @@ def test_kinds_that_images_made_here_cannot_have_are_refused(
     kind: str, task: Task, pattern: str
 ) -> None:
     with refused(f"corruption: expected {pattern}"):
-        corrupted.check(asked(None, kind=kind), task)
+        official.check(asked(None, kind=kind), task)
 
 
 @pytest.mark.parametrize("name", ["fog.npy", "labels.npy"])
 def test_a_missing_file_is_named(name: str, folder: Path) -> None:
     (folder / name).unlink()
     with refused(f"corruption: expected {folder / name}, got no such file; get it"):
-        corrupted.load(asked(folder), TASK)
+        official.load(asked(folder), TASK)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 70, 200, -1])
@@ -107,13 +108,13 @@ def test_a_file_that_was_cut_short_is_named(name: str, keep: int, folder: Path) 
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[:keep])
     with refused(f"corruption: expected a whole .npy file at {folder / name}, got .*; get it"):
-        corrupted.load(asked(folder), TASK)
+        official.load(asked(folder), TASK)
 
 
 def test_pickled_objects_are_never_loaded(folder: Path) -> None:
     np.save(folder / "fog.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
     with refused(f"corruption: expected a whole .npy file at {folder / 'fog.npy'}, got .*bject"):
-        corrupted.load(asked(folder), TASK)
+        official.load(asked(folder), TASK)
 
 
 @pytest.mark.parametrize(
@@ -129,14 +130,14 @@ def test_images_that_are_not_those_of_the_data_are_refused(
 ) -> None:
     np.save(folder / "fog.npy", images)
     with refused(f"corruption: expected ({pattern})"):
-        corrupted.load(asked(folder), TASK)
+        official.load(asked(folder), TASK)
 
 
 def test_severities_of_unequal_size_are_refused(folder: Path) -> None:
     np.save(folder / "fog.npy", IMAGES[:19])
     np.save(folder / "labels.npy", LABELS[:19])
     with refused("expected as many images of each of 5 severities in .*fog.npy, got 19 in all"):
-        corrupted.load(asked(folder), TASK)
+        official.load(asked(folder), TASK)
 
 
 @pytest.mark.parametrize("bad", [-1, 10])
@@ -145,13 +146,13 @@ def test_labels_out_of_range_are_refused(bad: int, folder: Path) -> None:
     labels[2] = bad
     np.save(folder / "labels.npy", labels)
     with refused(f"corruption: expected labels from 0 to 9 in .*labels.npy, .*, got {bad}"):
-        corrupted.load(asked(folder), TASK)
+        official.load(asked(folder), TASK)
 
 
 def test_labels_that_are_no_whole_numbers_are_refused(folder: Path) -> None:
     np.save(folder / "labels.npy", LABELS.astype(float))
     with refused(r"corruption: expected 20 whole numbers in .*, got float64 of \(20,\)"):
-        corrupted.load(asked(folder), TASK)
+        official.load(asked(folder), TASK)
 
 
 # As an evaluation set, of digits because they are at hand
@@ -167,7 +168,7 @@ def digits_c(tmp_path: Path) -> EvalConfig:
 
 
 def test_corrupted_images_are_scaled_by_the_training_set(digits_c: EvalConfig) -> None:
-    raw, labels = corrupted.load(digits_c, Task(1, 8, 10))
+    raw, labels = official.load(digits_c, Task(1, 8, 10))
     found = evaluation.load(digits_c, HERE)
     expected = registry.load(DIGITS, HERE).normalise(raw)
     assert (found.images == expected).all()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from store.results import ingest
 from tests.cases import TINY_STUDY
@@ -31,9 +32,16 @@ def fill(home: Path, text: str = TINY_STUDY, workers: int = 1) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home that holds the tiny study, finished. Tests must not write to it."""
-    home = tmp_path_factory.mktemp("tiny")
-    fill(home, workers=min(2, os.cpu_count() or 1))
+    """A home that holds the tiny study, finished. Tests must not write to it.
+
+    The processes of pytest-xdist, whose folders lie side by side, share one.
+    """
+    apart = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if apart else base) / "tiny"
+    with FileLock(f"{home}.lock"):
+        if not home.is_dir():
+            fill(home, workers=min(2, os.cpu_count() or 1))
     return home
 
 

@@ -1,10 +1,16 @@
-"""The command line, as a process: exit codes, one clear line, nothing written on wrong input."""
+"""The command line: exit codes, one clear line, nothing written on wrong input.
+
+Called in this process, because a new one imports torch for seconds; ``as_process`` shows once that
+the command itself does the same.
+"""
 
 import os
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import duckdb
@@ -24,10 +30,26 @@ COMMANDS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr
 
 
 def featdyn(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Call the command line as a process would: arguments, environment, folder, exit code."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(StringIO()) as out,
+        redirect_stderr(StringIO()) as errors,
+    ):
+        patch.setenv("FEATDYN_HOME", str(home))
+        patch.setattr(sys, "argv", ["featdyn", *words])
+        patch.chdir(home.parent if home.parent.is_dir() else ROOT)
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    return subprocess.CompletedProcess(
+        words, int(end.value.code or 0), out.getvalue(), errors.getvalue()
+    )
+
+
+def as_process(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "featdyn_engine", *words],
-        env={**os.environ, "FEATDYN_HOME": str(home), "COLUMNS": "100"},
-        cwd=home.parent if home.parent.is_dir() else ROOT,
+        env={**os.environ, "FEATDYN_HOME": str(home)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -80,7 +102,7 @@ def test_every_command_is_documented(command: str) -> None:
 
 
 def test_version_prints_the_version(tmp_path: Path) -> None:
-    result = featdyn(tmp_path / "home", "version")
+    result = as_process(tmp_path / "home", "version")
     assert (result.returncode, result.stdout.strip()) == (0, __version__)
 
 

@@ -47,6 +47,7 @@ def stored(home: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in home.glob("runs/*/checkpoints/*")}
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_training_and_room_lets_it_go_on(
     small_disk: Path, tmp_path: Path
 ) -> None:

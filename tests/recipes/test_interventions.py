@@ -372,6 +372,7 @@ def test_a_training_ends_at_the_first_epoch_that_is_good_enough(home: Path, tmp_
 
 @pytest.mark.minutes
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.slow
 def test_compiling_is_an_option(tmp_path: Path) -> None:
     run = replace(with_recipe(steps=2), checkpoints=(0, 2), compile=True)
     try:

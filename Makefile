@@ -10,7 +10,7 @@ NAME ?=
 # tests stay together, with what they have set up.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
-.PHONY: check test test-slow demo app bench schema format
+.PHONY: check test test-slow demo app bench schema format findings
 
 check: $(VENV)/dev
 	$(BIN)/ruff format .
@@ -54,3 +54,9 @@ bench: $(VENV)/dev
 
 schema: $(VENV)/ready
 	$(BIN)/python -m store.schema
+
+# GALLERY: the store that docs/findings.md speaks of, its studies in the order of its sections.
+GALLERY ?= var
+STUDIES ?= digits
+findings: $(VENV)/ready
+	$(BIN)/python -m app.report $(STUDIES) --home $(GALLERY) --out docs

@@ -1,0 +1,1 @@
+"""The findings as a document: figures and sentences from the rows of a store, nothing by hand."""

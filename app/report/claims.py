@@ -1,0 +1,316 @@
+"""The claims of the paper (arXiv 2509.20334), each put to a study: figure, number, verdict.
+
+The rules of the verdicts are ours and stand in each section's text.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import altair as alt
+import polars as pl
+
+from app import charts, findings
+from app.report.gallery import Gallery, Mean, over_seeds
+from featdyn_engine.domain import CONTROLS
+
+HOLDS, PART, FAILS, UNTOLD = "holds", "holds in part", "doesn't hold", "can't be told"
+# Share of the accuracy above chance that splices must keep for "predictions stay stable".
+STABLE = 0.8
+LEAST = findings.LEAST_DIFFERENCE
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a study says of a claim: paragraphs, verdict, figures (none where there is no row)."""
+
+    said: tuple[str, ...]
+    verdict: str
+    charts: tuple[alt.TopLevelMixin, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim as a question, the kind of rows that it needs, and what answers it."""
+
+    key: str
+    title: str
+    question: str
+    answer: Callable[[Gallery], Finding]
+
+
+def by_limits(lows: list[float | None], bar: float, highs: list[float | None]) -> str:
+    """Judge intervals against a bar: all above it, some, none; untold where one has no interval."""
+    known = [(low, high) for low, high in zip(lows, highs, strict=True) if low is not None]
+    if not known or len(known) < len(lows):
+        return UNTOLD
+    above = sum(low > bar for low, _ in known)
+    if above == len(known):
+        return HOLDS
+    if above:
+        return PART
+    return FAILS if all(high is not None and high < bar for _, high in known) else UNTOLD
+
+
+def _scores(gallery: Gallery, split: str) -> pl.DataFrame:
+    """TC of accuracy, all pairs, weighted by learning rate, on the clean set of a split."""
+    stored = gallery.ask("consistency_scores", gallery.run_ids, split)
+    return gallery.named(
+        stored.filter(
+            pl.col("eval_id").is_in(gallery.clean_set(split).eval_ids),
+            pl.col("norm") == gallery.norm,
+            pl.col("measure") == "accuracy",
+            pl.col("pairs") == "all",
+            pl.col("weighting") == "learning_rate",
+            pl.col("score").is_not_null(),
+        )
+    )
+
+
+def _by_cut(scores: pl.DataFrame, arm: str) -> dict[str, Mean]:
+    of_arm = scores.filter(pl.col("arm") == arm).sort("depth")
+    return {
+        str(cut): over_seeds(of_arm.filter(pl.col("cut") == cut)["score"])
+        for cut in of_arm["cut"].unique(maintain_order=True)
+    }
+
+
+def _listed(means: dict[str, Mean]) -> str:
+    return "; ".join(f"`{cut}` {mean}" for cut, mean in means.items())
+
+
+def _seeds_of(scores: pl.DataFrame) -> pl.DataFrame:
+    """Means over seeds as the chart of scores draws them; no row for one seed."""
+    keys = ["arm", "cut", "depth"]
+    rows = []
+    for (arm, cut, depth), group in scores.group_by(keys, maintain_order=True):
+        mean = over_seeds(group["score"])
+        if mean.low is not None:
+            rows.append((arm, cut, depth, mean.value, mean.low, mean.high, mean.seeds))
+    names = [*keys, "score", "score_low", "score_high", "n_seeds"]
+    return pl.DataFrame(rows, schema=names, orient="row")
+
+
+def stable(gallery: Gallery, split: str) -> Finding:
+    """Claim 1 on the training set, claim 3 on the test set: TC of the first arm at every cut."""
+    scores = _scores(gallery, split)
+    arm = gallery.arms[0]
+    means = _by_cut(scores, arm)
+    chart = charts.scores_by_depth(scores, _seeds_of(scores), gallery.arms, "accuracy")
+    shown = scores.filter(pl.col("arm") == arm)
+    said = (
+        f"TC, the share of accuracy above chance that splices of {arm} keep ({split} set, n = "
+        f"{shown['n'][0]:,}, BatchNorm `{gallery.norm}`, forward pairs weighted by learning rate): "
+        f"{_listed(means)}.",
+        f"The rule, ours: it holds where the lower limit over seeds is above {STABLE} at every "
+        "cut, in part where at some.",
+    )
+    every = list(means.values())
+    return Finding(
+        said, by_limits([m.low for m in every], STABLE, [m.high for m in every]), (chart,)
+    )
+
+
+def not_trivial(gallery: Gallery) -> Finding:
+    """Claim 2: the excess of the score over every control."""
+    arm = gallery.arms[0]
+    stored = gallery.ask("excesses", gallery.of_arm(arm), "train")
+    kept = stored.filter(
+        pl.col("measure") == "accuracy",
+        pl.col("pairs") == "all",
+        pl.col("weighting") == "learning_rate",
+        pl.col("excess").is_not_null(),
+    )
+    if kept.is_empty():
+        return Finding(("No control was computed.",), UNTOLD)
+    cut = kept.sort("depth")["cut"].unique(maintain_order=True).to_list()
+    at = cut[len(cut) // 3]
+    here = gallery.named(kept.filter(pl.col("cut") == at))
+    chart = charts.excess_forest(here, CONTROLS, gallery.arms, at)
+    lines, beaten = [], []
+    for (control,), rows in here.group_by(["control"], maintain_order=True):
+        low, high = float(rows["excess_low"].to_numpy().min()), rows["excess_high"].to_numpy().max()
+        mean = float(rows["excess"].to_numpy().mean())
+        lines.append(
+            f"`{control}` {100 * mean:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+        )
+        beaten.append(low >= LEAST)
+    said = (
+        f"Excess of TC over each control at `{at}` ({arm}, training set, n = {here['n'][0]:,}; "
+        f"the widest of the intervals, 95 % over examples, of "
+        f"{here['run_id'].n_unique()} seed(s)): {'; '.join(lines)}.",
+        f"The rule, ours: it holds where every control is exceeded by {100 * LEAST:.0f} points or "
+        "more, in part where some are.",
+    )
+    verdict = HOLDS if all(beaten) else PART if any(beaten) else FAILS
+    return Finding(said, verdict, (chart,))
+
+
+def _middle(gallery: Gallery) -> str:
+    """Return the cut a third of the way down: behind the first stage of a ResNet-20."""
+    return gallery.cuts[len(gallery.cuts) // 3]
+
+
+def collapse(gallery: Gallery) -> Finding:
+    """Claim 4: random labels against true ones, at equal accuracy and at equal displacement."""
+    noise = dict(gallery.runs.select("arm", "label_noise").iter_rows())
+    first, noisiest = gallery.arms[0], max(gallery.arms, key=lambda arm: noise[arm])
+    arms = [first, noisiest]
+    if noise[first] == noise[noisiest]:
+        return Finding(("No arm of the study has other labels.",), UNTOLD)
+    cut = _middle(gallery)
+    points = gallery.points("train", cut).filter(pl.col("arm").is_in(arms))
+    cells = gallery.cells("train", cut)
+    chance = 1 / gallery.clean_set("train").classes
+    pictures: list[alt.TopLevelMixin] = [
+        charts.heatmap(cells.filter(pl.col("run_id") == run), "accuracy", chance, arm)
+        for arm in arms
+        for run in gallery.of_arm(arm)[:1]
+    ]
+    pictures += [
+        charts.retention_against(points, name, gallery.arms)
+        for name in findings.MATCHED_BY
+        if not points[name].drop_nulls().is_empty()
+    ]
+    scores = {arm: _by_cut(_scores(gallery, "train"), arm)[cut] for arm in arms}
+    said = (
+        "Scored over all forward pairs, at equal epochs: "
+        + "; ".join(f"{arm} TC {mean}" for arm, mean in scores.items())
+        + f" (cut `{cut}`, training set).",
+        *findings.matched_arms(points, arms),
+        findings.matched_basis(points),
+        "The rule, ours: it holds where the arms differ at equal accuracy of the earlier network "
+        "and at equal displacement, true labels above; in part where in one of the two.",
+    )
+    contrasts = [findings.contrast(points, first, noisiest, name) for name in findings.MATCHED_BY]
+    known = [each for each in contrasts if each is not None]
+    if len(known) < len(contrasts):
+        return Finding(said, UNTOLD, tuple(pictures))
+    above = [each.differs and each.difference > 0 for each in known]
+    verdict = HOLDS if all(above) else PART if any(above) else FAILS
+    return Finding(said, verdict, tuple(pictures))
+
+
+def corrupted(gallery: Gallery) -> Finding:
+    """Claim 3 on corrupted images: TC there beside TC on the clean set of equal size."""
+    arm = gallery.arms[0]
+    scores = gallery.ask("corrupted_scores", gallery.of_arm(arm)).filter(
+        pl.col("score").is_not_null(), pl.col("norm") == gallery.norm
+    )
+    if scores.is_empty():
+        return Finding(("No cube on corrupted images was computed.",), UNTOLD)
+    lines, means = [], []
+    keys = ["corruption", "severity", "cut"]
+    for (kind, severity, cut), rows in scores.sort("depth").group_by(keys, maintain_order=True):
+        mean = over_seeds(rows["score"])
+        means.append(mean)
+        lines.append(f"`{cut}`, {kind} {severity}: {mean}")
+    said = (
+        f"TC on corrupted test images ({arm}, n = {scores['n'][0]:,}, BatchNorm "
+        f"`{gallery.norm}`, C-like corruptions made by featdyn): {'; '.join(lines)}.",
+        f"The rule, ours: as on clean images, the lower limit over seeds above {STABLE}.",
+    )
+    return Finding(said, by_limits([m.low for m in means], STABLE, [m.high for m in means]))
+
+
+def anisotropic(gallery: Gallery) -> Finding:
+    """Claim 5: dimension of the noise of SGD against isotropic noise through the same network."""
+    tests = gallery.ask("noise_tests", gallery.run_ids)
+    judged = tests.filter(pl.col("source") == "global", pl.col("delta").is_not_null())
+    if judged.is_empty():
+        return Finding(("No noise was measured.",), UNTOLD)
+    lower = judged.filter(pl.col("delta_high") < 0, pl.col("delta_p_holm") < 0.05)
+    deltas = judged["delta"].to_numpy()
+    first = judged.sort("depth", "step").row(0, named=True)
+    place = ["run_id", "eval_id", "cut", "step", "example"]
+    at = tests.filter(*[pl.col(name) == first[name] for name in place])
+    spectra = gallery.ask("noise_spectra", [first["run_id"]]).filter(
+        *[pl.col(name) == first[name] for name in place],
+        pl.col("source").is_in(["sgd", "global"]),
+    )
+    said = (
+        f"At {len(lower)} of {len(judged)} places (checkpoint, cut, example) the features' noise "
+        "of SGD has fewer directions than isotropic parameter noise of equal norm through the "
+        "same network (interval of the difference of log PR_sign below 0, p < 0.05 after Holm "
+        f"over the examples of a cut). Mean difference {deltas.mean():+.2f}, from "
+        f"{deltas.min():+.2f} to {deltas.max():+.2f}; {first['n']} mini-batches a place, one "
+        "training; BatchNorm statistics frozen.",
+        "The rule, ours: it holds where nine places in ten show it, in part where one in ten does.",
+    )
+    share = len(lower) / len(judged)
+    verdict = HOLDS if share >= 0.9 else PART if share >= 0.1 else FAILS
+    return Finding(said, verdict, (charts.scree(spectra, at["edge_high"][0]),))
+
+
+def freezing_costs(gallery: Gallery) -> Finding:
+    """Claim 6: final test accuracy with a frozen shallow part, against the unfrozen run."""
+    conditions = gallery.ask("freezing", gallery.study)
+    frozen = conditions.filter(pl.col("part") == "shallow", pl.col("difference").is_not_null())
+    if frozen.is_empty():
+        return Finding(("No frozen run is in this study.",), UNTOLD)
+    lines = [
+        f"blocks 1 to {row['frozen_depth']} from epoch {row['frozen_from_epoch']:.3g}: "
+        f"{100 * row['difference']:+.1f} points"
+        + (
+            f" ({100 * row['difference_low']:+.1f} to {100 * row['difference_high']:+.1f})"
+            if row["difference_low"] is not None
+            else ""
+        )
+        for row in frozen.iter_rows(named=True)
+    ]
+    pairs = max(frozen["n_pairs"].to_list())
+    said = (
+        f"Final test accuracy minus that of the run that is not frozen ({pairs} seed(s), paired, "
+        f"95 % by Student's t over seeds; n = {frozen['n'][0]:,}): {'; '.join(lines)}.",
+        "The rule, ours: it holds where every condition's upper limit is below 0, in part where "
+        "some are.",
+    )
+    lows = [None if low is None else -low for low in frozen["difference_high"].to_list()]
+    highs = [None if high is None else -high for high in frozen["difference_low"].to_list()]
+    return Finding(said, by_limits(lows, 0.0, highs), (charts.freezing(conditions),))
+
+
+CLAIMS = (
+    Claim(
+        "consistency",
+        "1. Temporal consistency",
+        "Do predictions stay stable when the shallow part of an earlier checkpoint is put under "
+        "the deep part of a later one?",
+        lambda gallery: stable(gallery, "train"),
+    ),
+    Claim(
+        "controls",
+        "2. Not a trivial artefact",
+        "Is the score more than a common beginning, a size of movement, or any displacement?",
+        not_trivial,
+    ),
+    Claim(
+        "unseen",
+        "3a. Unseen data",
+        "Does it extend to test images?",
+        lambda gallery: stable(gallery, "test"),
+    ),
+    Claim(
+        "corrupted",
+        "3b. Corrupted data",
+        "Does it extend to corrupted images?",
+        corrupted,
+    ),
+    Claim(
+        "random_labels",
+        "4. Collapse under random labels",
+        "Does it collapse when the labels have no meaning?",
+        collapse,
+    ),
+    Claim(
+        "noise",
+        "5. Anisotropic noise",
+        "Is the noise of SGD confined to fewer directions than the network alone explains?",
+        anisotropic,
+    ),
+    Claim(
+        "freezing",
+        "6. Freezing shallow layers",
+        "Does holding shallow layers still lower the final accuracy?",
+        freezing_costs,
+    ),
+)

@@ -1,0 +1,66 @@
+"""findings.md: a section a claim, a verdict for each study that can answer it."""
+
+from pathlib import Path
+
+from app.report.claims import CLAIMS, UNTOLD, Claim, Finding
+from app.report.gallery import Gallery
+
+FIGURES = "findings"
+SCALE = 2.0
+BEGINNING = """# Findings
+
+Does what the paper says (*Feature Dynamics as Implicit Data Augmentation*, arXiv 2509.20334) hold?
+One section a claim. Figures, numbers and verdicts are computed from the rows of a store, by
+`make findings`; nothing is written by hand. A verdict is one of: holds, holds in part, doesn't
+hold, can't be told. How the numbers are defined stands in [notation](notation.md). What decides a
+verdict is our rule, stated in each section. CIFAR-10 is a JPEG copy of 27 to 33 dB: accuracies
+don't compare with published ones.
+"""
+
+
+def section(claim: Claim, found: list[tuple[Gallery, Finding]]) -> str:
+    """Return a claim's section: question, then figure, numbers, verdict and command a study."""
+    lines = [f"## {claim.title}", "", claim.question, ""]
+    for gallery, finding in found:
+        title = gallery.title
+        lines += [f"### {title}", ""]
+        for number in range(len(finding.charts)):
+            picture = figure_name(claim, gallery, number)
+            lines += [f"![{claim.title}: {title}]({FIGURES}/{picture})", ""]
+        for paragraph in finding.said:
+            lines += [paragraph, ""]
+        lines += [f"**Verdict** {finding.verdict}.", ""]
+        lines += [f"    featdyn run studies/{gallery.study}.toml", ""]
+    return "\n".join(lines)
+
+
+def figure_name(claim: Claim, gallery: Gallery, number: int) -> str:
+    """Return the file of one of a claim's figures in the folder of figures."""
+    return f"{claim.key}-{gallery.study}-{number + 1}.png"
+
+
+def answers(home: Path, studies: list[str]) -> list[tuple[Claim, list[tuple[Gallery, Finding]]]]:
+    """Put every claim to every study; studies without the rows for it are left out, unless all."""
+    galleries = [Gallery(home, study) for study in studies]
+    answered = []
+    for claim in CLAIMS:
+        every = [(gallery, claim.answer(gallery)) for gallery in galleries]
+        told = [pair for pair in every if pair[1].charts or pair[1].verdict != UNTOLD]
+        answered.append((claim, told or every[:1]))
+    return answered
+
+
+def write(home: Path, studies: list[str], out: Path) -> Path:
+    """Write findings.md and its figures into ``out``; returns the document's path."""
+    figures = out / FIGURES
+    figures.mkdir(parents=True, exist_ok=True)
+    sections = []
+    for claim, found in answers(home, studies):
+        for gallery, finding in found:
+            for number, chart in enumerate(finding.charts):
+                path = figures / figure_name(claim, gallery, number)
+                chart.save(str(path), scale_factor=SCALE)
+        sections.append(section(claim, found))
+    document = out / "findings.md"
+    document.write_text("\n".join([BEGINNING, *sections]), encoding="utf-8")
+    return document

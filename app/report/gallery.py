@@ -1,0 +1,117 @@
+"""A study of a store, as the sections of the findings ask for it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from app.selection import EvaluationSet, evaluation_sets, matched, unique_cubes
+from store import queries
+from store.connection import reading
+from store.queries.over_seeds import half_width
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The rows of one study in the store of ``home``."""
+
+    home: Path
+    study: str
+
+    def ask(self, question: str, *arguments: object) -> pl.DataFrame:
+        """Answer a question of ``store.queries`` by its name."""
+        with reading(self.home) as connection:
+            frame: pl.DataFrame = getattr(queries, question)(connection, *arguments)
+        return frame
+
+    @property
+    def title(self) -> str:
+        """How pages call the study."""
+        titles = dict(self.ask("studies").select("study", "title").iter_rows())
+        return str(titles[self.study])
+
+    @cached_property
+    def runs(self) -> pl.DataFrame:
+        """The finished runs of the study's arms, in its order."""
+        return self.ask("study_runs", self.study).filter(pl.col("status") == "finished")
+
+    @property
+    def run_ids(self) -> list[str]:
+        """Their identities."""
+        return self.runs["run_id"].to_list()
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms, in the study's order."""
+        return self.runs["arm"].unique(maintain_order=True).to_list()
+
+    def of_arm(self, arm: str) -> list[str]:
+        """Return the runs of an arm."""
+        return self.runs.filter(pl.col("arm") == arm)["run_id"].to_list()
+
+    def named(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Put ``run`` and ``arm`` beside each row's ``run_id``."""
+        names = dict(self.runs.select("run_id", "name").iter_rows())
+        arms = dict(self.runs.select("run_id", "arm").iter_rows())
+        return frame.with_columns(
+            pl.col("run_id").replace(names).alias("run"),
+            pl.col("run_id").replace(arms).alias("arm"),
+        )
+
+    @property
+    def cuts(self) -> list[str]:
+        """The cuts that were scored, from shallow to deep."""
+        choices = self.ask("splice_choices", self.run_ids).filter(pl.col("control") == "none")
+        return choices.sort("depth")["cut"].unique(maintain_order=True).to_list()
+
+    @property
+    def norm(self) -> str:
+        """The networks' own normalisation: ``inherit``, or ``none`` where they have none."""
+        choices = self.ask("splice_choices", self.run_ids).filter(pl.col("control") == "none")
+        return "inherit" if "inherit" in set(choices["norm"]) else "none"
+
+    def clean_set(self, split: str) -> EvaluationSet:
+        """Return the first clean set of a split that all of the study's runs share."""
+        found = evaluation_sets(self.ask("evaluation_sets", self.run_ids))
+        return next(each for each in found if (each.split, each.corruption) == (split, "none"))
+
+    def cells(self, split: str, cut: str) -> pl.DataFrame:
+        """Every cell of the runs' own cubes at a cut, on the clean set of a split."""
+        cells = self.ask("splice_cells", self.run_ids, split, self.norm)
+        at_cut = cells.filter(pl.col("cut") == cut).with_columns(pl.lit(self.norm).alias("norm"))
+        return unique_cubes(at_cut, self.clean_set(split).eval_ids)
+
+    def points(self, split: str, cut: str) -> pl.DataFrame:
+        """Earlier shallow parts under the final deep part, as ``findings.matched_arms`` asks."""
+        rows = self.ask("matched_points", self.run_ids, split, cut, self.norm).with_columns(
+            pl.lit(self.norm).alias("norm"), pl.lit(split).alias("split")
+        )
+        points = unique_cubes(rows, self.clean_set(split).eval_ids)
+        return self.named(matched(points, self.cells(split, cut)))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds with its 95 % limits by Student's t; without limits for one seed."""
+
+    value: float
+    low: float | None
+    high: float | None
+    seeds: int
+
+    def __str__(self) -> str:
+        """Put the mean, its interval and the number of seeds in words."""
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f} (one seed, so no interval over seeds)"
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}, 95 % over {self.seeds} seeds)"
+
+
+def over_seeds(values: pl.Series) -> Mean:
+    """Return the mean of one value a seed, other data held fixed."""
+    mean = float(values.to_numpy().mean())
+    if len(values) < 2:
+        return Mean(mean, None, None, len(values))
+    deviation = pl.Series([values.std()], dtype=pl.Float64)
+    half = float(half_width(deviation, pl.Series([len(values)], dtype=pl.Int64)).item())
+    return Mean(mean, mean - half, mean + half, len(values))

@@ -23,6 +23,11 @@ def _answer(
     return frame
 
 
+def store_revision() -> int:
+    """Return the counter of ingests of the store that the pages show."""
+    return revision(home_from_environment())
+
+
 def ask(question: str, *arguments: object) -> pl.DataFrame:
     """Answer a question of ``store.queries`` by its name; lists are given as tuples.
 

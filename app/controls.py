@@ -2,22 +2,32 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 
 PREFIX = "url_"
 
 
+def _view() -> dict[str, str]:
+    """Return every control of the page, by its parameter."""
+    return {
+        str(key).removeprefix(PREFIX): str(value)
+        for key, value in st.session_state.items()
+        if str(key).startswith(PREFIX) and value is not None
+    }
+
+
 def _remember() -> None:
     # In a callback this adds to the browser's history; `bind="query-params"` would replace it.
     # All controls of the page go in, so that the link holds the whole view.
-    st.query_params.update(
-        {
-            str(key).removeprefix(PREFIX): str(value)
-            for key, value in st.session_state.items()
-            if str(key).startswith(PREFIX) and value is not None
-        }
-    )
+    st.query_params.update(_view())
+
+
+def link() -> str:
+    """Return the address that reopens this view, defaults spelled out."""
+    parameters = {**st.query_params.to_dict(), **_view()}
+    return f"{st.context.url}?{urlencode(parameters)}" if parameters else str(st.context.url)
 
 
 def _bound(

@@ -7,9 +7,45 @@ from app import charts, findings
 from app.cached import ask
 from app.selection import estimates, matched, unique_cubes
 from app.views import beside, scores
+from app.views.figure import figure
 from app.views.scene import NORMS, Scene, choose
 
 THUMBNAIL = 105
+WILSON = "Null: chance. Intervals: 95 % over examples (Wilson), one training each."
+ABOUT_MATRIX = {
+    "accuracy": (
+        "Each cell joins the shallow part of one checkpoint (row) to the deep part of another "
+        "(column) and shows how many examples the composite gets right. The line is the network "
+        "itself; right of it the shallow part is the earlier one, where consistency shows as "
+        "brightness that reaches down."
+    ),
+    "agreement": (
+        "Each cell joins the shallow part of one checkpoint (row) to the deep part of another "
+        "(column) and shows the share of examples on which the composite predicts what the deep "
+        "part's own network predicts. It needs no labels."
+    ),
+    "retention": (
+        "Each cell joins the shallow part of one checkpoint (row) to the deep part of another "
+        "(column) and shows which share of the accuracy above chance of the deep part's own "
+        "network is kept. Grey: that network is too close to chance for a ratio."
+    ),
+}
+ABOUT_MATCHED = {
+    "own_accuracy": (
+        "Each point is an earlier checkpoint under the final deep part: what its shallow part "
+        "retains, against how accurate that checkpoint was itself. Where the lines of two arms "
+        "coincide, a contrast at equal epochs comes from how much had been learned."
+    ),
+    "displacement": (
+        "Each point is an earlier checkpoint under the final deep part: what its shallow part "
+        "retains, against how far its features still had to move (1: as far as the final ones "
+        "spread). A line that is higher keeps more at an equal distance."
+    ),
+}
+ABOUT_LAGS = (
+    "Each line is one deep part, under shallow parts from further and further back. Lines are "
+    "never pooled, since late deep parts alone have long lags."
+)
 
 
 def render() -> None:
@@ -51,9 +87,15 @@ def _picture(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> Non
         for run_id, name in present.items():
             matrix = at_cut.filter(pl.col("run_id") == run_id)
             if not matrix.is_empty():
-                chart = charts.heatmap(matrix, scene.metric, chance, name)
-                alt = f"{scene.metric} matrix, {name}, cut {scene.cut}"
-                st.altair_chart(chart, width="content", alt=alt)
+                figure(
+                    charts.heatmap(matrix, scene.metric, chance, name),
+                    matrix,
+                    about=ABOUT_MATRIX[scene.metric],
+                    name=f"{scene.metric} matrix, {name}, cut {scene.cut}",
+                    provenance=scene.provenance(
+                        "splice_cells", n=max(matrix["n"].to_list()), rest=WILSON
+                    ),
+                )
         with st.container(horizontal=True, gap="small", width="content"):
             _matched_pictures(scene, points)
     if points["displacement"].null_count() == len(points):
@@ -86,9 +128,15 @@ def _matched_pictures(scene: Scene, points: pl.DataFrame) -> None:
     """Draw retention against both; a contrast in one of them alone decides nothing."""
     for matched_by in findings.MATCHED_BY:
         if not points[matched_by].drop_nulls().is_empty():
-            chart = charts.retention_against(points, matched_by, scene.arm_names)
-            alt = f"retention against {matched_by.replace('_', ' ')}"
-            st.altair_chart(chart, width="content", alt=alt)
+            figure(
+                charts.retention_against(points, matched_by, scene.arm_names),
+                points,
+                about=ABOUT_MATCHED[matched_by],
+                name=f"retention against {matched_by.replace('_', ' ')}, cut {scene.cut}",
+                provenance=scene.provenance(
+                    "matched_points", n=max(points["n"].to_list()), rest=WILSON
+                ),
+            )
 
 
 def _points(scene: Scene) -> pl.DataFrame:
@@ -130,6 +178,12 @@ def _lag_profiles(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -
         for run_id, name in present.items():
             matrix = at_cut.filter(pl.col("run_id") == run_id, pl.col(metric).is_not_null())
             if not matrix.is_empty():
-                profile = charts.lag_profile(matrix, metric, 1 / scene.shown.classes, name)
-                alt = f"lag profile, {name}, cut {scene.cut}"
-                st.altair_chart(profile, width="content", alt=alt)
+                figure(
+                    charts.lag_profile(matrix, metric, 1 / scene.shown.classes, name),
+                    matrix,
+                    about=ABOUT_LAGS,
+                    name=f"lag profile, {name}, cut {scene.cut}",
+                    provenance=scene.provenance(
+                        "splice_cells", n=max(matrix["n"].to_list()), rest=WILSON
+                    ),
+                )

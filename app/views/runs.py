@@ -7,6 +7,8 @@ import streamlit as st
 
 from app import charts, controls
 from app.cached import ask
+from app.exports import Provenance
+from app.views.figure import figure
 from app.views.study_choice import choose_study
 
 COLUMNS = [
@@ -43,17 +45,29 @@ def render() -> None:
     if metrics.is_empty():
         st.info("Not trained yet: `featdyn run` trains it.")
     else:
-        left, right = st.columns(2)
-        with left:
-            chart = charts.training_curves(
-                metrics, checkpoints, list(names.values()), "accuracy", "accuracy"
-            )
-            st.altair_chart(chart, alt="accuracy by epoch, train and test")
-        with right:
-            chart = charts.training_curves(
-                metrics, checkpoints, list(names.values()), "loss", "loss (nats)"
-            )
-            st.altair_chart(chart, alt="loss by epoch, train and test")
+        provenance = Provenance(
+            study,
+            run_ids,
+            ("metrics", "checkpoints"),
+            "Training set with the labels trained on, test set with the true ones, evaluation mode "
+            "at each checkpoint. Single trainings, no interval.",
+        )
+        for column, value, axis in zip(
+            st.columns(2), ("accuracy", "loss"), ("accuracy", "loss (nats)"), strict=True
+        ):
+            with column:
+                figure(
+                    charts.training_curves(metrics, checkpoints, list(names.values()), value, axis),
+                    metrics,
+                    about=(
+                        f"The {value} of each run while it trains, solid on its training set and "
+                        "dashed on the test set. Dotted rules: the learning rate changes; ticks: "
+                        "a checkpoint."
+                    ),
+                    name=f"{value} by epoch, train and test",
+                    provenance=provenance,
+                    width="stretch",
+                )
         st.caption(
             "Measured in evaluation mode at each checkpoint (ticks at the bottom): training set "
             "with the labels trained on, test set with the true ones. Dotted rules: the learning "

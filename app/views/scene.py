@@ -7,6 +7,7 @@ import streamlit as st
 
 from app import controls
 from app.cached import ask
+from app.exports import Provenance
 from app.selection import EvaluationSet, evaluation_sets, unique_cubes
 from app.views.study_choice import choose_study
 
@@ -57,6 +58,11 @@ class Scene:
         return (
             f"{self.shown.split.capitalize()} set ({self.shown.title}), {' and '.join(self.norms)}"
         )
+
+    def provenance(self, *queries: str, n: int, rest: str) -> Provenance:
+        """Say where a figure's data come from; ``rest``: its null, and which variance it shows."""
+        basis = f"{self.about}, n = {n:,}. {rest}"
+        return Provenance(self.study, self.run_ids, queries, basis)
 
     def named(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Put the name and the arm of each row's run beside it."""

@@ -27,6 +27,7 @@ from store.queries.runs import (
     studies,
     study_runs,
     unit_counts,
+    unit_versions,
 )
 from store.queries.scores import (
     comparators,
@@ -78,4 +79,5 @@ __all__ = [
     "trajectory_pictures",
     "trajectory_quality",
     "unit_counts",
+    "unit_versions",
 ]

@@ -98,3 +98,22 @@ def unit_counts(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
         "WHERE status = 'finished' GROUP BY kind "
         "ORDER BY kind",
     )
+
+
+def unit_versions(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
+    """With which versions and on what machine the finished units of runs were computed.
+
+    A row a run, kind and text of versions (JSON): units, their seconds, when the first and the last
+    ended (UTC).
+    """
+    return frame(
+        connection,
+        """
+        SELECT run_id, kind, versions, count(*) AS units, sum(seconds) AS seconds,
+               min(finished_at) AS first_finished, max(finished_at) AS last_finished
+        FROM units
+        WHERE run_id IN (SELECT unnest(?)) AND status = 'finished'
+        GROUP BY run_id, kind, versions ORDER BY run_id, kind, versions
+        """,
+        [run_ids],
+    )

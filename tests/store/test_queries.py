@@ -44,6 +44,11 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
     "checkpoints": (OF_RUNS, "run_id step epoch sha256 bytes path", ["run_id", "step"]),
     "final_training_accuracy": (OF_RUNS, "run_id step accuracy", ["run_id"]),
     "unit_counts": ((), "kind count seconds", ["kind"]),
+    "unit_versions": (
+        OF_RUNS,
+        "run_id kind versions units seconds first_finished last_finished",
+        ["run_id", "kind"],
+    ),
     "stored_units": ((), "kind unit_id", []),
     "splice_choices": (
         OF_RUNS,

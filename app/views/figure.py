@@ -1,0 +1,118 @@
+"""Every chart of every page: drawn, explained, and downloaded with its data and provenance."""
+
+import json
+from typing import Any, Literal
+
+import altair as alt
+import polars as pl
+import streamlit as st
+
+from app import controls, exports
+from app.cached import ask, store_revision
+from app.exports import Provenance
+
+MIME = {
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "zip": "application/zip",
+}
+
+
+def figure(
+    chart: alt.TopLevelMixin,
+    frame: pl.DataFrame,
+    *,
+    about: str,
+    name: str,
+    provenance: Provenance,
+    width: Literal["content", "stretch"] = "content",
+    selection: str | None = None,
+) -> Any:
+    """Draw a chart, with what it shows and its files behind one quiet button.
+
+    ``frame``: the rows that it draws. ``about``: two sentences for whoever asks "What am I looking
+    at?". ``name``: of this picture on its page, for screen readers and files; no other picture of
+    the page may bear it. ``selection``: name of a parameter of the chart; a click on a mark then
+    reruns the page, and what was selected is returned.
+    """
+    key = exports.slug(name)
+    with st.container(width=width, gap="xxsmall"):
+        if selection is None:
+            chosen: Any = st.altair_chart(chart, width=width, alt=name)
+        else:
+            chosen = st.altair_chart(
+                chart,
+                width=width,
+                alt=name,
+                key=f"chart-{key}",
+                on_select="rerun",
+                selection_mode=selection,
+            )
+        _behind(chart, frame, about, name, provenance)
+    return chosen
+
+
+@st.fragment
+def _behind(
+    chart: alt.TopLevelMixin, frame: pl.DataFrame, about: str, name: str, provenance: Provenance
+) -> None:
+    """Draw the button; its content is made when it is opened, without a rerun of the page."""
+    key = exports.slug(name)
+    button = st.popover(
+        "What am I looking at?",
+        type="tertiary",
+        key=f"about-{key}",
+        on_change="rerun",
+    )
+    with button:
+        if button.open:
+            _content(chart, frame, about, name, provenance)
+
+
+def _content(
+    chart: alt.TopLevelMixin, frame: pl.DataFrame, about: str, name: str, provenance: Provenance
+) -> None:
+    st.markdown(about)
+    st.caption(provenance.basis)
+    record = _record(about, name, provenance)
+    runs = ", ".join(provenance.run_ids)
+    caption = (
+        f"{about}\n{provenance.basis}\nfeatdyn; study {provenance.study}; runs {runs}; store "
+        f"revision {record['store_revision']}."
+    )
+    heading = name[0].upper() + name[1:]
+    files = exports.Files(exports.slug(name), heading, chart.to_dict(), frame, caption, record)
+    with st.container(horizontal=True, gap="small"):
+        for ending, make in files.makers.items():
+            st.download_button(
+                "all, as zip" if ending == "zip" else ending.upper(),
+                make,
+                file_name=f"{files.name}.{ending}",
+                mime=MIME[ending],
+                key=f"{ending}-{files.name}",
+                on_click="ignore",
+            )
+    st.caption(
+        f"Data: `{'`, `'.join(provenance.queries)}` of `store.queries`, store revision "
+        f"{record['store_revision']}. Link to this view:"
+    )
+    st.code(record["url"], language=None, wrap_lines=True)
+
+
+def _record(about: str, name: str, provenance: Provenance) -> dict[str, Any]:
+    """Gather where the figure comes from, as it stands in its files."""
+    computed = ask("unit_versions", provenance.run_ids)
+    return {
+        "figure": name,
+        "about": about,
+        "basis": provenance.basis,
+        "study": provenance.study,
+        "run_ids": list(provenance.run_ids),
+        "queries": [f"store.queries.{query}" for query in provenance.queries],
+        "store_revision": store_revision(),
+        "url": controls.link(),
+        "drawn_with": exports.versions(),
+        "computed_with": [json.loads(text) for text in computed["versions"].unique().sort()],
+    }

@@ -11,6 +11,7 @@ from PIL import Image
 from app.charts.style import METRIC_NAMES, PANEL, PLOT_SIZE, QUIET, epoch_labels, scale_floor, title
 
 SCHEME = "viridis"
+CELL = "cell"
 # Nine colours along matplotlib's viridis, for pictures that are not drawn by Vega.
 VIRIDIS = np.array(
     [
@@ -115,15 +116,27 @@ def heatmap(cells: pl.DataFrame, metric: str, chance: float, name: str) -> alt.L
     ).configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)
 
 
-def difference_heatmap(cells: pl.DataFrame, metric: str, name: str) -> alt.LayerChart:
-    """Matrix of a run's cells minus those of a control, blue-orange around zero.
+def selectable(matrix: alt.LayerChart) -> alt.LayerChart:
+    """Let a click on a cell of a matrix select it, under the name ``CELL``; twice: none."""
+    cell = alt.selection_point(
+        name=CELL, fields=["shallow_step", "deep_step"], on="click", clear="dblclick", toggle=False
+    )
+    clicked = matrix.copy(deep=["layer"])
+    clicked.layer[0] = clicked.layer[0].add_params(cell)
+    return clicked
+
+
+def difference_heatmap(
+    cells: pl.DataFrame, metric: str, name: str, minus: str = "minus the control"
+) -> alt.LayerChart:
+    """Matrix of a run's cells minus those of a control, or of another run, around zero.
 
     ``cells``: those of the run, with ``of_control`` and ``difference`` (null: the control has no
     such cell, and it stays grey). Orange: the run's own shallow part does better.
     """
     colour = alt.Color(
         "difference:Q",
-        title=f"{metric}, points above the control",
+        title=f"difference of {metric}, points",
         scale=alt.Scale(scheme="blueorange", domain=[-1, 1], domainMid=0, clamp=True),
         legend=alt.Legend(
             orient="bottom",
@@ -137,13 +150,13 @@ def difference_heatmap(cells: pl.DataFrame, metric: str, name: str) -> alt.Layer
     tooltip: list[alt.Tooltip] = [
         *cell_tooltip()[:4],
         alt.Tooltip(f"{metric}:Q", title=f"{metric} of the run", format=".1%"),
-        alt.Tooltip("of_control:Q", title="of the control", format=".1%"),
+        alt.Tooltip("of_control:Q", title="of the other", format=".1%"),
         alt.Tooltip("difference:Q", title="difference", format="+.1%"),
         alt.Tooltip("n:Q", title="examples", format=","),
     ]
     return (
         _matrix(cells, "difference", colour, tooltip)
-        .properties(title=title(name, "grey: the control has no such cell"))
+        .properties(title=title(name, f"{minus}; grey: no such cell"))
         .configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)
     )
 

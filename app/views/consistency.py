@@ -4,44 +4,12 @@ import polars as pl
 import streamlit as st
 
 from app import charts, findings
-from app.cached import ask
-from app.selection import estimates, matched, unique_cubes
-from app.views import beside, scores
+from app.views import beside, cell, contrast, pair, scores
+from app.views.contrast import WILSON
 from app.views.figure import figure
 from app.views.scene import NORMS, Scene, choose
 
 THUMBNAIL = 105
-WILSON = "Null: chance. Intervals: 95 % over examples (Wilson), one training each."
-ABOUT_MATRIX = {
-    "accuracy": (
-        "Each cell joins the shallow part of one checkpoint (row) to the deep part of another "
-        "(column) and shows how many examples the composite gets right. The line is the network "
-        "itself; right of it the shallow part is the earlier one, where consistency shows as "
-        "brightness that reaches down."
-    ),
-    "agreement": (
-        "Each cell joins the shallow part of one checkpoint (row) to the deep part of another "
-        "(column) and shows the share of examples on which the composite predicts what the deep "
-        "part's own network predicts. It needs no labels."
-    ),
-    "retention": (
-        "Each cell joins the shallow part of one checkpoint (row) to the deep part of another "
-        "(column) and shows which share of the accuracy above chance of the deep part's own "
-        "network is kept. Grey: that network is too close to chance for a ratio."
-    ),
-}
-ABOUT_MATCHED = {
-    "own_accuracy": (
-        "Each point is an earlier checkpoint under the final deep part: what its shallow part "
-        "retains, against how accurate that checkpoint was itself. Where the lines of two arms "
-        "coincide, a contrast at equal epochs comes from how much had been learned."
-    ),
-    "displacement": (
-        "Each point is an earlier checkpoint under the final deep part: what its shallow part "
-        "retains, against how far its features still had to move (1: as far as the final ones "
-        "spread). A line that is higher keeps more at an equal distance."
-    ),
-}
 ABOUT_LAGS = (
     "Each line is one deep part, under shallow parts from further and further back. Lines are "
     "never pooled, since late deep parts alone have long lags."
@@ -71,6 +39,8 @@ def render() -> None:
     present = {key: name for key, name in scene.names.items() if key in set(cells["run_id"])}
     _picture(scene, at_cut, present)
     _every_cut(scene, cells, present)
+    cell.render(scene, at_cut, present)
+    pair.render(scene, at_cut, present)
     scores.render(scene, at_cut)
     _lag_profiles(scene, at_cut, present)
     beside.tabs(scene)
@@ -81,78 +51,16 @@ def render() -> None:
 
 def _picture(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> None:
     """Draw the matrices, retention at equal accuracy and displacement; say what they show."""
-    chance = 1 / scene.shown.classes
-    points = scene.named(matched(_points(scene), at_cut))
+    points = contrast.points_of(scene, at_cut)
     with st.container(horizontal=True, gap="small"):
-        for run_id, name in present.items():
-            matrix = at_cut.filter(pl.col("run_id") == run_id)
-            if not matrix.is_empty():
-                figure(
-                    charts.heatmap(matrix, scene.metric, chance, name),
-                    matrix,
-                    about=ABOUT_MATRIX[scene.metric],
-                    name=f"{scene.metric} matrix, {name}, cut {scene.cut}",
-                    provenance=scene.provenance(
-                        "splice_cells", n=max(matrix["n"].to_list()), rest=WILSON
-                    ),
-                )
+        contrast.matrices(scene, at_cut, present, cell.choose)
         with st.container(horizontal=True, gap="small", width="content"):
-            _matched_pictures(scene, points)
-    if points["displacement"].null_count() == len(points):
-        st.caption(
-            'Displacement is not in the store for this set: add `kind = "displacement"` to the '
-            "`[[analyses]]` of the study."
-        )
-    for name in undefined(at_cut, present, scene.metric):
-        st.caption(
-            f"No retention for {name} on this set (grey): at no checkpoint is its accuracy "
-            "9 standard errors above chance. Agreement needs no labels: choose it instead."
-        )
-    formats = sorted(set(at_cut["dtype"]) - {"float32"})
-    if formats:
-        st.caption(f"Some cells were computed in {', '.join(formats)}, for want of float32.")
-    refined = estimates(at_cut)
-    if refined:
-        st.caption(refined)
-    compared = findings.matched_arms(points, scene.arm_names)
-    for sentence in compared:
-        st.markdown(sentence)
-    if compared:
-        st.caption(findings.matched_basis(points))
-    contrast = findings.equal_epoch(at_cut, scene.names, scene.cut, scene.shown.split)
-    if contrast:
-        st.markdown(contrast)
-
-
-def _matched_pictures(scene: Scene, points: pl.DataFrame) -> None:
-    """Draw retention against both; a contrast in one of them alone decides nothing."""
-    for matched_by in findings.MATCHED_BY:
-        if not points[matched_by].drop_nulls().is_empty():
-            figure(
-                charts.retention_against(points, matched_by, scene.arm_names),
-                points,
-                about=ABOUT_MATCHED[matched_by],
-                name=f"retention against {matched_by.replace('_', ' ')}, cut {scene.cut}",
-                provenance=scene.provenance(
-                    "matched_points", n=max(points["n"].to_list()), rest=WILSON
-                ),
-            )
-
-
-def _points(scene: Scene) -> pl.DataFrame:
-    rows = [
-        ask("matched_points", scene.run_ids, scene.shown.split, scene.cut, norm).with_columns(
-            pl.lit(norm).alias("norm"), pl.lit(scene.shown.split).alias("split")
-        )
-        for norm in scene.norms
-    ]
-    return unique_cubes(pl.concat(rows), scene.shown.eval_ids)
-
-
-def undefined(cells: pl.DataFrame, names: dict[str, str], metric: str) -> list[str]:
-    """Names of the runs for which the metric is defined in no cell."""
-    defined = cells.filter(pl.col(metric).is_not_null())["run_id"].unique()
-    return [name for run_id, name in names.items() if run_id not in set(defined)]
+            contrast.matched_pictures(scene, points)
+    contrast.caveats(scene, at_cut, points, present)
+    contrast.said(points, scene.arm_names)
+    equal = findings.equal_epoch(at_cut, scene.names, scene.cut, scene.shown.split)
+    if equal:
+        st.markdown(equal)
 
 
 def _every_cut(scene: Scene, cells: pl.DataFrame, present: dict[str, str]) -> None:

@@ -1,13 +1,14 @@
 """Every chart of every page: drawn, explained, and downloaded with its data and provenance."""
 
 import json
+from collections.abc import Callable
 from typing import Any, Literal
 
 import altair as alt
 import polars as pl
 import streamlit as st
 
-from app import controls, exports
+from app import charts, controls, exports
 from app.cached import ask, store_revision
 from app.exports import Provenance
 
@@ -28,30 +29,35 @@ def figure(
     name: str,
     provenance: Provenance,
     width: Literal["content", "stretch"] = "content",
-    selection: str | None = None,
-) -> Any:
+    on_cell: Callable[[dict[str, int]], None] | None = None,
+) -> None:
     """Draw a chart, with what it shows and its files behind one quiet button.
 
     ``frame``: the rows that it draws. ``about``: two sentences for whoever asks "What am I looking
     at?". ``name``: of this picture on its page, for screen readers and files; no other picture of
-    the page may bear it. ``selection``: name of a parameter of the chart; a click on a mark then
-    reruns the page, and what was selected is returned.
+    the page may bear it. ``on_cell``: called before the page is drawn again with the cell that
+    was clicked, its ``shallow_step`` and ``deep_step``, of a matrix.
     """
-    key = exports.slug(name)
     with st.container(width=width, gap="xxsmall"):
-        if selection is None:
-            chosen: Any = st.altair_chart(chart, width=width, alt=name)
+        if on_cell is None:
+            st.altair_chart(chart, width=width, alt=name)
         else:
-            chosen = st.altair_chart(
-                chart,
+            key = f"chart-{exports.slug(name)}"
+
+            def hear() -> None:
+                clicked = st.session_state[key].selection[charts.CELL]
+                if clicked:
+                    on_cell(clicked[0])
+
+            st.altair_chart(
+                charts.selectable(chart),
                 width=width,
                 alt=name,
-                key=f"chart-{key}",
-                on_select="rerun",
-                selection_mode=selection,
+                key=key,
+                on_select=hear,
+                selection_mode=charts.CELL,
             )
         _behind(chart, frame, about, name, provenance)
-    return chosen
 
 
 @st.fragment

@@ -25,7 +25,9 @@ from store.queries.runs import (
     final_training_accuracy,
     metrics,
     studies,
+    study_contents,
     study_runs,
+    study_summaries,
     unit_counts,
     unit_versions,
 )
@@ -37,7 +39,7 @@ from store.queries.scores import (
     scores_over_seeds,
 )
 from store.queries.trajectories import trajectories, trajectory_pictures, trajectory_quality
-from store.queries.upkeep import orphan_rows, stored_units
+from store.queries.upkeep import orphan_rows, preview, stored_units, view_columns
 
 __all__ = [
     "asymmetry",
@@ -66,6 +68,7 @@ __all__ = [
     "orphan_rows",
     "per_class",
     "prediction_pair",
+    "preview",
     "probe_agreement",
     "probe_points",
     "probes",
@@ -74,10 +77,13 @@ __all__ = [
     "splice_choices",
     "stored_units",
     "studies",
+    "study_contents",
     "study_runs",
+    "study_summaries",
     "trajectories",
     "trajectory_pictures",
     "trajectory_quality",
     "unit_counts",
     "unit_versions",
+    "view_columns",
 ]

@@ -20,6 +20,44 @@ def studies(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     )
 
 
+def study_summaries(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """List studies with what they are about: arms, data sets, networks, and how far they are.
+
+    ``runs``, ``finished``, ``failed``, ``checkpoints`` count those of the arms.
+    """
+    return frame(
+        connection,
+        """
+        WITH kept AS (SELECT run_id, count(*) AS checkpoints FROM checkpoints GROUP BY run_id)
+        SELECT s.study, any_value(s.title) AS title,
+               list(DISTINCT s.arm ORDER BY s.arm) AS arms,
+               list(DISTINCT r.dataset ORDER BY r.dataset) AS datasets,
+               list(DISTINCT r.network ORDER BY r.network) AS networks,
+               count(*) AS runs, count(*) FILTER (r.status = 'finished') AS finished,
+               count(*) FILTER (r.status = 'failed') AS failed,
+               coalesce(sum(k.checkpoints), 0)::BIGINT AS checkpoints
+        FROM study_runs AS s JOIN runs AS r USING (run_id) LEFT JOIN kept AS k USING (run_id)
+        WHERE s.role = 'arm'
+        GROUP BY s.study ORDER BY s.study
+        """,
+    )
+
+
+def study_contents(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
+    """Finished work on the runs of a study by kind: units, their rows, seconds, the last end."""
+    return frame(
+        connection,
+        """
+        SELECT kind, count(*) AS units, sum(row_count)::BIGINT AS rows, sum(seconds) AS seconds,
+               max(finished_at) AS last_finished
+        FROM units
+        WHERE status = 'finished' AND run_id IN (SELECT run_id FROM study_runs WHERE study = ?)
+        GROUP BY kind ORDER BY kind
+        """,
+        [study],
+    )
+
+
 def study_runs(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
     """List the arms' runs of a study in its order: arm and name there, then those of ``runs``."""
     return frame(

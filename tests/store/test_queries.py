@@ -34,6 +34,12 @@ EXAMPLES = "dtype batch_size target_half_width"
 # question: (arguments that find rows, columns, columns of the order)
 QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
     "studies": ((), "study title runs finished", ["study"]),
+    "study_contents": (OF_STUDY, "kind units rows seconds last_finished", ["kind"]),
+    "study_summaries": (
+        (),
+        "study title arms datasets networks runs finished failed checkpoints",
+        ["study"],
+    ),
     "study_runs": (OF_STUDY, RUN_COLUMNS, []),
     "control_runs": (OF_STUDY, "controls " + RUN_COLUMNS, []),
     "metrics": (
@@ -49,6 +55,8 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         "run_id kind versions units seconds first_finished last_finished",
         ["run_id", "kind"],
     ),
+    "view_columns": ((), "view column type", ["view"]),
+    "preview": (("checkpoints", 3), "run_id step epoch sha256 bytes path", []),
     "stored_units": ((), "kind unit_id", []),
     "splice_choices": (
         OF_RUNS,

@@ -12,6 +12,7 @@ from app.views import (
     data,
     divergences,
     freezing,
+    methods,
     noise,
     overview,
     probes,
@@ -56,8 +57,9 @@ PAGES = (
         section="Features",
     ),
     Page("SGD noise", "noise", ":material/grain:", noise.render, section="Features"),
-    Page("Runs", "runs", ":material/timeline:", runs.render, section="Store"),
-    Page("Data", "data", ":material/table_view:", data.render, section="Store"),
+    Page("Runs", "runs", ":material/timeline:", runs.render, section="Data and methods"),
+    Page("Data", "data", ":material/table_view:", data.render, section="Data and methods"),
+    Page("Methods", "methods", ":material/functions:", methods.render, section="Data and methods"),
 )
 
 

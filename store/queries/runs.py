@@ -128,6 +128,58 @@ def final_training_accuracy(
     )
 
 
+def final_accuracies(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
+    """Accuracy of each run's last checkpoint: on its training set (labels trained on), on test."""
+    return frame(
+        connection,
+        """
+        SELECT run_id, max(step) AS step,
+               arg_max(accuracy, step) FILTER (split = 'train') AS train_accuracy,
+               arg_max(accuracy, step) FILTER (split = 'test') AS test_accuracy
+        FROM metrics
+        WHERE run_id IN (SELECT unnest(?)) AND mode = 'eval'
+        GROUP BY run_id ORDER BY run_id
+        """,
+        [run_ids],
+    )
+
+
+def integrity_flags(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
+    """Say what the rows of runs show to be wrong: run_id, flag, places. No row: nothing.
+
+    Equal hashes at different steps; checkpoints that the configuration of a finished run asks for,
+    up to its last step, and the store lacks; units of work that failed. Files are not read.
+    """
+    return frame(
+        connection,
+        """
+        WITH asked AS (SELECT DISTINCT unnest(?) AS run_id),
+        kept AS (FROM checkpoints WHERE run_id IN (FROM asked)),
+        planned AS (
+            SELECT run_id, unnest((config ->> '$.checkpoints[*]')::BIGINT[]) AS step,
+                   coalesce((config ->> '$.branch.step')::BIGINT, 0) AS first
+            FROM runs WHERE run_id IN (FROM asked) AND status = 'finished'
+        ),
+        last AS (SELECT run_id, max(step) AS step FROM metrics
+                 WHERE run_id IN (FROM asked) GROUP BY run_id)
+        SELECT run_id, 'equal checkpoints at different steps' AS flag,
+               'steps ' || string_agg(step, ', ' ORDER BY step) AS places
+        FROM kept GROUP BY run_id, sha256 HAVING count(*) > 1
+        UNION ALL
+        SELECT p.run_id, 'checkpoints missing',
+               'steps ' || string_agg(p.step, ', ' ORDER BY p.step)
+        FROM planned AS p JOIN last AS l USING (run_id)
+        ANTI JOIN kept AS k ON k.run_id = p.run_id AND k.step = p.step
+        WHERE p.step <= l.step AND p.step >= p.first GROUP BY p.run_id
+        UNION ALL
+        SELECT run_id, 'failed: ' || kind, label || ': ' || coalesce(reason, 'no cause recorded')
+        FROM units WHERE status = 'failed' AND run_id IN (FROM asked)
+        ORDER BY ALL
+        """,
+        [run_ids],
+    )
+
+
 def unit_counts(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
     """Finished units by kind: kind, count, seconds of work."""
     return frame(

@@ -49,6 +49,7 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
     ),
     "checkpoints": (OF_RUNS, "run_id step epoch sha256 bytes path", ["run_id", "step"]),
     "final_training_accuracy": (OF_RUNS, "run_id step accuracy", ["run_id"]),
+    "final_accuracies": (OF_RUNS, "run_id step train_accuracy test_accuracy", ["run_id"]),
     "unit_counts": ((), "kind count seconds", ["kind"]),
     "unit_versions": (
         OF_RUNS,
@@ -56,7 +57,6 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         ["run_id", "kind"],
     ),
     "view_columns": ((), "view column type", ["view"]),
-    "preview": (("checkpoints", 3), "run_id step epoch sha256 bytes path", []),
     "stored_units": ((), "kind unit_id", []),
     "splice_choices": (
         OF_RUNS,
@@ -236,8 +236,14 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         ["run_id", "eval_id", "depth", "step", "example"],
     ),
 }
-# The study made up by hand has no rows for these: see test_companions.py, test_freezing_queries.py.
-FINDINGS: dict[str, tuple[Any, ...]] = {"orphan_rows": (), "freezing": OF_STUDY}
+# The study made up by hand has no rows for these: see test_companions.py, test_freezing_queries.py,
+# test_run_queries.py.
+FINDINGS: dict[str, tuple[Any, ...]] = {
+    "orphan_rows": (),
+    "freezing": OF_STUDY,
+    "integrity_flags": OF_RUNS,
+    "preview": ("checkpoints", 3),
+}
 OF_SEVERAL = [name for name, (given, *_) in QUESTIONS.items() if given and given[0] is RUNS]
 
 

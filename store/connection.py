@@ -109,27 +109,32 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
 def reading(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the store of a home to read.
 
-    Raises StoreMissingError where there is no database, StoreError for one of another schema or one
-    that stays locked for 20 s.
+    Raises StoreMissingError where there is no database, StoreError for one of another schema, one
+    that stays locked for 20 s, and a file that is damaged or no database.
     """
     path = database_path(home)
     if not path.is_file():
         raise StoreMissingError(f"{home}: expected a store, found none; run `featdyn demo`")
-    connection = open_file(path, read_only=True, patience=READ_PATIENCE_SECONDS)
     try:
-        version = schema_version(connection)
-        _refuse_newer(path, version)
-        if version == 0:
-            raise StoreMissingError(
-                f"{home}: expected a store, found an empty one; run `featdyn demo`"
-            )
-        if version < len(MIGRATIONS):
-            raise StoreError(
-                f"{path}: expected schema {len(MIGRATIONS)}, got {version}; run `featdyn rebuild`"
-            )
-        yield connection
-    finally:
-        connection.close()
+        with open_file(path, read_only=True, patience=READ_PATIENCE_SECONDS) as connection:
+            _refuse_other_schema(home, path, connection)
+            yield connection
+    except duckdb.IOException as problem:
+        reason = str(problem).splitlines()[0]
+        raise StoreError(
+            f"{path}: expected a store that can be read, got: {reason}; run `featdyn rebuild`"
+        ) from problem
+
+
+def _refuse_other_schema(home: Path, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    version = schema_version(connection)
+    _refuse_newer(path, version)
+    if version == 0:
+        raise StoreMissingError(f"{home}: expected a store, found an empty one; run `featdyn demo`")
+    if version < len(MIGRATIONS):
+        raise StoreError(
+            f"{path}: expected schema {len(MIGRATIONS)}, got {version}; run `featdyn rebuild`"
+        )
 
 
 @contextmanager

@@ -51,8 +51,8 @@ def _colour(metric: str, chance: float) -> alt.Color:
     )
 
 
-def cell_tooltip() -> list[alt.Tooltip]:
-    """Say of a cell, under the pointer, both epochs and steps, every metric, n."""
+def cell_tooltip(over: str = "examples") -> list[alt.Tooltip]:
+    """Say of a cell both epochs and steps, every metric, n; ``over``: what its interval is over."""
     percent = ".1%"
     return [
         alt.Tooltip("shallow_epoch:Q", title="shallow part, epoch", format=".4~g"),
@@ -60,7 +60,7 @@ def cell_tooltip() -> list[alt.Tooltip]:
         alt.Tooltip("deep_epoch:Q", title="deep part, epoch", format=".4~g"),
         alt.Tooltip("deep_step:Q", title="deep part, step", format=","),
         alt.Tooltip("accuracy:Q", title="accuracy", format=percent),
-        alt.Tooltip("accuracy_low:Q", title="95 % over examples, from", format=percent),
+        alt.Tooltip("accuracy_low:Q", title=f"95 % over {over}, from", format=percent),
         alt.Tooltip("accuracy_high:Q", title="to", format=percent),
         alt.Tooltip("agreement:Q", title="agreement", format=percent),
         alt.Tooltip("retention:Q", title="retention", format=percent),
@@ -104,13 +104,15 @@ def _matrix(
     return alt.layer(rects, shadow, line).properties(autosize=PLOT_SIZE, width=size, height=size)
 
 
-def heatmap(cells: pl.DataFrame, metric: str, chance: float, name: str) -> alt.LayerChart:
+def heatmap(
+    cells: pl.DataFrame, metric: str, chance: float, name: str, over: str = "examples"
+) -> alt.LayerChart:
     """Matrix of one run at one cut: deep step to the right, shallow step upwards.
 
     Steps stand evenly with their true epochs; the diagonal, the network itself, is a thin line.
     Cells where ``metric`` is null stay grey.
     """
-    matrix = _matrix(cells, metric, _colour(metric, chance), cell_tooltip())
+    matrix = _matrix(cells, metric, _colour(metric, chance), cell_tooltip(over))
     return matrix.properties(
         title=title(name, "right of the line: shallow part earlier than deep")
     ).configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)

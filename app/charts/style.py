@@ -47,7 +47,7 @@ def scale_floor(metric: str, chance: float) -> float:
 def title(text: str, subtitle: str | list[str] = "") -> alt.TitleParams:
     """Put a title, and a smaller line or lines below it, over a chart's left edge.
 
-    Their colours are the theme's: no grey is readable on white and on near-black.
+    Its colour is for whoever draws the chart to say: it knows what it is drawn on.
     """
     return alt.TitleParams(text, subtitle=subtitle, anchor="start")
 

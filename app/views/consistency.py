@@ -4,6 +4,7 @@ import polars as pl
 import streamlit as st
 
 from app import charts, findings
+from app.selection import with_limits
 from app.views import beside, cell, contrast, pair, scores
 from app.views.contrast import WILSON
 from app.views.figure import figure
@@ -53,7 +54,10 @@ def _picture(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> Non
     """Draw the matrices, retention at equal accuracy and displacement; say what they show."""
     points = contrast.points_of(scene, at_cut)
     with st.container(horizontal=True, gap="small"):
-        contrast.matrices(scene, at_cut, present, cell.choose)
+        if scene.over_seeds:
+            contrast.mean_matrices(scene, at_cut)
+        else:
+            contrast.matrices(scene, at_cut, present, cell.choose)
         with st.container(horizontal=True, gap="small", width="content"):
             contrast.matched_pictures(scene, points)
     contrast.caveats(scene, at_cut, points, present)
@@ -84,7 +88,9 @@ def _lag_profiles(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -
     metric = scene.metric
     with st.container(horizontal=True, gap="medium"):
         for run_id, name in present.items():
-            matrix = at_cut.filter(pl.col("run_id") == run_id, pl.col(metric).is_not_null())
+            matrix = with_limits(
+                at_cut.filter(pl.col("run_id") == run_id, pl.col(metric).is_not_null()), "agreement"
+            )
             if not matrix.is_empty():
                 figure(
                     charts.lag_profile(matrix, metric, 1 / scene.shown.classes, name),

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import charts, findings
 from app.cached import ask
-from app.selection import estimates, matched, unique_cubes
+from app.selection import estimates, matched, means_of_arms, unique_cubes
 from app.views.figure import figure
 from app.views.scene import Scene
 
@@ -64,6 +64,29 @@ def matrices(
             name=f"{scene.metric} matrix, {name}, cut {scene.cut}",
             provenance=scene.provenance("splice_cells", n=max(matrix["n"].to_list()), rest=WILSON),
             on_cell=click,
+        )
+
+
+def mean_matrices(scene: Scene, at_cut: pl.DataFrame) -> None:
+    """Draw the mean over the seeds of each arm."""
+    means = means_of_arms(at_cut, scene.arms)
+    for arm in scene.arm_names:
+        matrix = means.filter(pl.col("arm") == arm)
+        if matrix.is_empty():
+            continue
+        seeds = matrix["seeds"][0]
+        name = f"{arm}, {f'mean of {seeds} seeds' if seeds > 1 else 'one seed'}"
+        figure(
+            charts.heatmap(matrix, scene.metric, 1 / scene.shown.classes, name, over="seeds"),
+            matrix,
+            about=ABOUT_MATRIX[scene.metric],
+            name=f"{scene.metric} matrix, {name}, cut {scene.cut}",
+            provenance=scene.provenance(
+                "splice_cells",
+                n=max(matrix["n"].to_list()),
+                rest="Null: chance. Means over seeds; intervals: 95 % over seeds (Student's t), "
+                "none for one seed.",
+            ),
         )
 
 

@@ -12,6 +12,8 @@ from app import charts, controls, exports
 from app.cached import ask, store_revision
 from app.exports import Provenance
 
+# Of lines under a title: no one grey is readable on white and on near-black.
+SUBTITLE = {"light": "#5a6672", "dark": "#a9b4c0"}
 MIME = {
     "svg": "image/svg+xml",
     "png": "image/png",
@@ -38,9 +40,11 @@ def figure(
     the page may bear it. ``on_cell``: called before the page is drawn again with the cell that
     was clicked, its ``shallow_step`` and ``deep_step``, of a matrix.
     """
+    theme = st.context.theme.type or "light"
+    drawn = chart.configure_title(subtitleColor=SUBTITLE[theme])
     with st.container(width=width, gap="xxsmall"):
         if on_cell is None:
-            st.altair_chart(chart, width=width, alt=name)
+            st.altair_chart(drawn, width=width, alt=name)
         else:
             key = f"chart-{exports.slug(name)}"
 
@@ -50,7 +54,7 @@ def figure(
                     on_cell(clicked[0])
 
             st.altair_chart(
-                charts.selectable(chart),
+                charts.selectable(drawn),
                 width=width,
                 alt=name,
                 key=key,

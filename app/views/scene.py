@@ -11,6 +11,7 @@ from app.exports import Provenance
 from app.selection import EvaluationSet, evaluation_sets, unique_cubes
 from app.views.study_choice import choose_study
 
+SEEDS = ["single runs", "means over seeds"]
 METRICS = ["accuracy", "agreement", "retention"]
 NORMS = {
     "inherit": "every block keeps its own running statistics",
@@ -25,7 +26,7 @@ class Scene:
     """One evaluation set, metric, normalisation and cut of a study.
 
     ``names`` and ``arms``: by run_id, in the order of the study. ``norms``: the chosen one, and
-    ``none`` where some arm has no BatchNorm.
+    ``none`` where some arm has no BatchNorm. ``over_seeds``: matrices are means over seeds.
     """
 
     study: str
@@ -36,6 +37,7 @@ class Scene:
     norms: tuple[str, ...]
     cut: str
     cuts: tuple[str, ...]
+    over_seeds: bool = False
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -151,6 +153,8 @@ def choose() -> Scene | None:
         norm = controls.segments("BatchNorm", "norm", usual, usual[0])
         cuts = choices.sort("depth")["cut"].unique(maintain_order=True).to_list()
         cut = controls.slider("Cut after block", "cut", cuts, usual_cut(cuts))
+        several = runs["arm"].n_unique() < len(runs)
+        seeds = controls.segments("Matrices of", "seeds", SEEDS, SEEDS[0]) if several else ""
     return Scene(
         study=study,
         names=names,
@@ -160,4 +164,5 @@ def choose() -> Scene | None:
         norms=with_none(norm, norms),
         cut=cut,
         cuts=tuple(cuts),
+        over_seeds=seeds == SEEDS[1],
     )

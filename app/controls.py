@@ -2,22 +2,37 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 
 PREFIX = "url_"
 
 
+def _view() -> dict[str, str]:
+    """Return every control of the page, by its parameter."""
+    return {
+        str(key).removeprefix(PREFIX): "|".join(value) if isinstance(value, list) else str(value)
+        for key, value in st.session_state.items()
+        if str(key).startswith(PREFIX) and value is not None
+    }
+
+
 def _remember() -> None:
     # In a callback this adds to the browser's history; `bind="query-params"` would replace it.
     # All controls of the page go in, so that the link holds the whole view.
-    st.query_params.update(
-        {
-            str(key).removeprefix(PREFIX): str(value)
-            for key, value in st.session_state.items()
-            if str(key).startswith(PREFIX) and value is not None
-        }
-    )
+    st.query_params.update(_view())
+
+
+def remember(**parameters: str) -> None:
+    """Put parameters into the URL from a callback, with every control of the page."""
+    st.query_params.update({**_view(), **parameters})
+
+
+def link() -> str:
+    """Return the address that reopens this view, defaults spelled out."""
+    parameters = {**st.query_params.to_dict(), **_view()}
+    return f"{st.context.url}?{urlencode(parameters)}" if parameters else str(st.context.url)
 
 
 def _bound(
@@ -68,8 +83,36 @@ def segments(
     )
 
 
-def slider(label: str, parameter: str, options: Sequence[str], default: str) -> str:
+def text(label: str, parameter: str, default: str = "", lines: int = 1, **more: Any) -> str:
+    """Let the reader write a line, or several; empty text leaves the URL."""
+    key = PREFIX + parameter
+    st.session_state[key] = st.query_params.get(parameter, default)
+    if lines == 1:
+        return str(st.text_input(label, key=key, on_change=_remember, **more))
+    height = 26 * lines
+    return str(st.text_area(label, key=key, on_change=_remember, height=height, **more))
+
+
+def several(label: str, parameter: str, options: Sequence[str]) -> list[str]:
+    """Choose any number; none means all. Values the store doesn't have are left out."""
+    key = PREFIX + parameter
+    asked = st.query_params.get(parameter, "")
+    st.session_state[key] = [each for each in asked.split("|") if each in options]
+    return list(
+        st.multiselect(label, options, key=key, on_change=_remember, placeholder="all", width=260)
+    )
+
+
+def slider(
+    label: str,
+    parameter: str,
+    options: Sequence[str],
+    default: str,
+    names: Callable[[str], str] = str,
+) -> str:
     """Choose one of an ordered few."""
     if len(options) == 1:
-        return select(label, parameter, options, default)
-    return _bound(st.select_slider, label, parameter, options, default, width=260)
+        return select(label, parameter, options, default, names)
+    return _bound(
+        st.select_slider, label, parameter, options, default, format_func=names, width=260
+    )

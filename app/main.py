@@ -8,15 +8,26 @@ import streamlit as st
 # `streamlit run` puts this file's folder on the path, not the one that holds the packages.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from app.pages import PAGES, shown
+from app import links
+from app.pages import PAGES, Page, sections, shown
+
+
+def _page(page: Page) -> st.Page:
+    return st.Page(
+        shown(page),
+        title=page.title,
+        icon=page.icon,
+        url_path=page.path,
+        default=page is PAGES[0],
+    )
+
 
 st.set_page_config(
     page_title="featdyn", page_icon=str(Path(__file__).with_name("icon.png")), layout="wide"
 )
+pages = {page.path: _page(page) for page in PAGES}
+links.offer(pages)
 st.navigation(
-    [
-        st.Page(shown(page), title=page.title, icon=page.icon, url_path=page.path, default=default)
-        for page, default in zip(PAGES, [True] + [False] * len(PAGES), strict=False)
-    ],
+    {section: [pages[page.path] for page in each] for section, each in sections().items()},
     position="top",
 ).run()

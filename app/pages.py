@@ -6,11 +6,15 @@ from dataclasses import dataclass
 import streamlit as st
 
 from app.views import (
+    at_work,
     consistency,
     corruptions,
+    data,
     divergences,
     freezing,
+    methods,
     noise,
+    overview,
     probes,
     runs,
     trajectories,
@@ -21,24 +25,50 @@ from store.home import StoreError
 
 @dataclass(frozen=True)
 class Page:
-    """A page: its title in the navigation, its path in the URL, what draws it."""
+    """A page: its title in the navigation, its path in the URL, what draws it.
+
+    ``section``: the menu that it stands in; one without a name stands in the bar itself.
+    """
 
     title: str
     path: str
     icon: str
     render: Callable[[], None]
+    section: str = "Experiments"
 
 
+# The first page is the one that opens.
 PAGES = (
-    Page("Temporal consistency", "consistency", ":material/grid_on:", consistency.render),
+    Page("Overview", "overview", ":material/home:", overview.render, section=""),
+    Page(
+        "Temporal consistency", "consistency", ":material/grid_on:", consistency.render, section=""
+    ),
     Page("Corruption", "corruption", ":material/blur_on:", corruptions.render),
     Page("Freezing", "freezing", ":material/ac_unit:", freezing.render),
     Page("Probes", "probes", ":material/straighten:", probes.render),
-    Page("Trajectories", "trajectories", ":material/moving:", trajectories.render),
-    Page("Distances", "divergences", ":material/compare_arrows:", divergences.render),
-    Page("SGD noise", "noise", ":material/grain:", noise.render),
-    Page("Runs", "runs", ":material/timeline:", runs.render),
+    Page(
+        "Trajectories", "trajectories", ":material/moving:", trajectories.render, section="Features"
+    ),
+    Page(
+        "Distances",
+        "divergences",
+        ":material/compare_arrows:",
+        divergences.render,
+        section="Features",
+    ),
+    Page("SGD noise", "noise", ":material/grain:", noise.render, section="Features"),
+    Page("Runs", "runs", ":material/timeline:", runs.render, section="Data and methods"),
+    Page("Data", "data", ":material/table_view:", data.render, section="Data and methods"),
+    Page("Methods", "methods", ":material/functions:", methods.render, section="Data and methods"),
 )
+
+
+def sections() -> dict[str, list[Page]]:
+    """Return the pages by their section, both in the order of their first page."""
+    found: dict[str, list[Page]] = {}
+    for page in PAGES:
+        found.setdefault(page.section, []).append(page)
+    return found
 
 
 def shown(page: Page) -> Callable[[], None]:
@@ -46,6 +76,7 @@ def shown(page: Page) -> Callable[[], None]:
 
     def render() -> None:
         try:
+            at_work.notice()
             page.render()
         except StoreMissingError:
             st.header(page.title, anchor=False)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from store.queries.over_seeds import half_width
+
 # Images alike in these columns are one set, whatever labels an arm was trained on.
 SAME_IMAGES = ["split", "dataset", "n", "labels", "corruption", "severity", "subset"]
 # One cube of a run and cut is one combination of these; of several, the first is shown.
@@ -104,6 +106,51 @@ def matched(points: pl.DataFrame, cells: pl.DataFrame) -> pl.DataFrame:
         )
         .drop("chance", "above_chance")
     )
+
+
+def with_limits(cells: pl.DataFrame, metric: str) -> pl.DataFrame:
+    """Put Wilson's 95 % limits, over examples, beside a share of the n examples of each cell."""
+    n, share = pl.col("n"), pl.col(metric)
+    z = 1.959964
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * (share * (1 - share) / n + z**2 / (4 * n**2)).sqrt() / (1 + z**2 / n)
+    return cells.with_columns(
+        (middle - half).clip(0, 1).alias(f"{metric}_low"),
+        (middle + half).clip(0, 1).alias(f"{metric}_high"),
+    )
+
+
+def means_of_arms(cells: pl.DataFrame, arms: dict[str, str]) -> pl.DataFrame:
+    """Mean over the seeds of each arm of every cell that all of them have.
+
+    The answer looks like ``cells`` with the arm as ``run_id``; ``accuracy_low``, ``accuracy_high``:
+    95 %, Student's t over seeds, the examples held fixed (null for one seed); ``seeds``: how many.
+    Retention is null where that of any seed is. ``n``: the smallest of the seeds'.
+    """
+    key = ["arm", "cut", "depth", "shallow_step", "deep_step", "norm"]
+    named = cells.with_columns(pl.col("run_id").replace(arms).alias("arm"))
+    whole = named.select("arm", "run_id").unique().group_by("arm").agg(pl.len().alias("runs"))
+    shares = ["accuracy", "agreement", "retention", "chance", "loss", "margin"]
+    of_arms = (
+        named.group_by(key, maintain_order=True)
+        .agg(
+            *[pl.col(name).mean() for name in shares],
+            pl.col("accuracy").std().alias("sd"),
+            pl.col("retention").null_count().alias("undefined"),
+            pl.col("n").min(),
+            pl.col("shallow_epoch", "deep_epoch", "dtype").first(),
+            pl.len().cast(pl.Int64).alias("seeds"),
+        )
+        .join(whole, on="arm", maintain_order="left")
+        .filter(pl.col("seeds") == pl.col("runs"))
+    )
+    half = half_width(of_arms["sd"], of_arms["seeds"])
+    return of_arms.with_columns(
+        pl.col("arm").alias("run_id"),
+        pl.when(pl.col("undefined") == 0).then("retention").alias("retention"),
+        (pl.col("accuracy") - half).clip(0, 1).alias("accuracy_low"),
+        (pl.col("accuracy") + half).clip(0, 1).alias("accuracy_high"),
+    ).drop("sd", "undefined", "runs")
 
 
 def against_control(cells: pl.DataFrame, of_control: pl.DataFrame, metric: str) -> pl.DataFrame:

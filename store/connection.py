@@ -30,12 +30,18 @@ def _is_busy(problem: duckdb.Error) -> bool:
     return "Could not set lock" in text or "Conflicting lock" in text
 
 
-def _open(path: Path, read_only: bool, patience: float) -> duckdb.DuckDBPyConnection:
+def open_file(
+    path: Path, read_only: bool, patience: float, options: dict[str, str] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Open a database file; one that another process holds is tried again for ``patience`` s.
+
+    ``options``: DuckDB's, set before the file is opened. Raises StoreError where it stays held.
+    """
     deadline = time.monotonic() + patience
     pause = 0.005
     while True:
         try:
-            return duckdb.connect(str(path), read_only=read_only)
+            return duckdb.connect(str(path), read_only=read_only, config=options or {})
         except duckdb.Error as problem:
             if not _is_busy(problem):
                 raise
@@ -82,7 +88,7 @@ def refuse_newer_store(path: Path) -> None:
     A connection to write would replay and fold in the log of the newer version first.
     """
     if path.is_file():
-        connection = _open(path, read_only=True, patience=WRITE_PATIENCE_SECONDS)
+        connection = open_file(path, read_only=True, patience=WRITE_PATIENCE_SECONDS)
         try:
             _refuse_newer(path, schema_version(connection))
         finally:
@@ -103,27 +109,32 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
 def reading(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the store of a home to read.
 
-    Raises StoreMissingError where there is no database, StoreError for one of another schema or one
-    that stays locked for 20 s.
+    Raises StoreMissingError where there is no database, StoreError for one of another schema, one
+    that stays locked for 20 s, and a file that is damaged or no database.
     """
     path = database_path(home)
     if not path.is_file():
         raise StoreMissingError(f"{home}: expected a store, found none; run `featdyn demo`")
-    connection = _open(path, read_only=True, patience=READ_PATIENCE_SECONDS)
     try:
-        version = schema_version(connection)
-        _refuse_newer(path, version)
-        if version == 0:
-            raise StoreMissingError(
-                f"{home}: expected a store, found an empty one; run `featdyn demo`"
-            )
-        if version < len(MIGRATIONS):
-            raise StoreError(
-                f"{path}: expected schema {len(MIGRATIONS)}, got {version}; run `featdyn rebuild`"
-            )
-        yield connection
-    finally:
-        connection.close()
+        with open_file(path, read_only=True, patience=READ_PATIENCE_SECONDS) as connection:
+            _refuse_other_schema(home, path, connection)
+            yield connection
+    except duckdb.IOException as problem:
+        reason = str(problem).splitlines()[0]
+        raise StoreError(
+            f"{path}: expected a store that can be read, got: {reason}; run `featdyn rebuild`"
+        ) from problem
+
+
+def _refuse_other_schema(home: Path, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    version = schema_version(connection)
+    _refuse_newer(path, version)
+    if version == 0:
+        raise StoreMissingError(f"{home}: expected a store, found an empty one; run `featdyn demo`")
+    if version < len(MIGRATIONS):
+        raise StoreError(
+            f"{path}: expected schema {len(MIGRATIONS)}, got {version}; run `featdyn rebuild`"
+        )
 
 
 @contextmanager
@@ -146,7 +157,7 @@ def writing_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     refuse_newer_store(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = _open(path, read_only=False, patience=WRITE_PATIENCE_SECONDS)
+        connection = open_file(path, read_only=False, patience=WRITE_PATIENCE_SECONDS)
         try:
             migrate(connection)
             yield connection

@@ -1,5 +1,7 @@
 """FEATDYN_HOME: the folder that holds the database, the runs and the parts."""
 
+import fcntl
+import json
 import os
 from pathlib import Path
 
@@ -29,6 +31,22 @@ def home_from_environment() -> Path:
                 f"set {VARIABLE} to another path"
             )
     return home
+
+
+def engine_at_work(home: Path) -> dict[str, str] | None:
+    """Say which engine holds a home: its pid, command, since (time of day); None: no one does.
+
+    Reads alone. A killed engine leaves its ``engine.json``, but not its lock.
+    """
+    try:
+        holder: dict[str, str] = json.loads((home / "engine.json").read_text())
+        with (home / "engine.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return holder
+    except (OSError, ValueError):
+        return None
+    return None
 
 
 def database_path(home: Path) -> Path:

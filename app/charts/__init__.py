@@ -1,12 +1,20 @@
 """Charts: a frame in, an ``altair.Chart`` out. No Streamlit, no store, no state."""
 
 from app.charts.beside import barrier, horizon
+from app.charts.classes import by_class
 from app.charts.corruptions import corruption_heatmap, corruption_over_time, score_slopes
 from app.charts.divergences import excess_by_lag
 from app.charts.freezing import accuracy_by_setting, freezing
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
-from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
+from app.charts.matrices import (
+    CELL,
+    difference_heatmap,
+    heatmap,
+    selectable,
+    thumbnail,
+    thumbnail_link,
+)
 from app.charts.noise import scree
 from app.charts.probes import probe_against_splice, probe_heatmap, probes_by_depth
 from app.charts.runs import training_curves
@@ -16,8 +24,10 @@ from app.charts.trajectories import motion, overlap, trajectory, trust, turning
 
 __all__ = [
     "ARM_COLOURS",
+    "CELL",
     "accuracy_by_setting",
     "barrier",
+    "by_class",
     "corruption_heatmap",
     "corruption_over_time",
     "difference_heatmap",
@@ -37,6 +47,7 @@ __all__ = [
     "score_slopes",
     "scores_by_depth",
     "scree",
+    "selectable",
     "thumbnail",
     "thumbnail_link",
     "training_curves",

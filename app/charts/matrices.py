@@ -11,6 +11,7 @@ from PIL import Image
 from app.charts.style import METRIC_NAMES, PANEL, PLOT_SIZE, QUIET, epoch_labels, scale_floor, title
 
 SCHEME = "viridis"
+CELL = "cell"
 # Nine colours along matplotlib's viridis, for pictures that are not drawn by Vega.
 VIRIDIS = np.array(
     [
@@ -50,8 +51,8 @@ def _colour(metric: str, chance: float) -> alt.Color:
     )
 
 
-def cell_tooltip() -> list[alt.Tooltip]:
-    """Say of a cell, under the pointer, both epochs and steps, every metric, n."""
+def cell_tooltip(over: str = "examples") -> list[alt.Tooltip]:
+    """Say of a cell both epochs and steps, every metric, n; ``over``: what its interval is over."""
     percent = ".1%"
     return [
         alt.Tooltip("shallow_epoch:Q", title="shallow part, epoch", format=".4~g"),
@@ -59,7 +60,7 @@ def cell_tooltip() -> list[alt.Tooltip]:
         alt.Tooltip("deep_epoch:Q", title="deep part, epoch", format=".4~g"),
         alt.Tooltip("deep_step:Q", title="deep part, step", format=","),
         alt.Tooltip("accuracy:Q", title="accuracy", format=percent),
-        alt.Tooltip("accuracy_low:Q", title="95 % over examples, from", format=percent),
+        alt.Tooltip("accuracy_low:Q", title=f"95 % over {over}, from", format=percent),
         alt.Tooltip("accuracy_high:Q", title="to", format=percent),
         alt.Tooltip("agreement:Q", title="agreement", format=percent),
         alt.Tooltip("retention:Q", title="retention", format=percent),
@@ -103,27 +104,41 @@ def _matrix(
     return alt.layer(rects, shadow, line).properties(autosize=PLOT_SIZE, width=size, height=size)
 
 
-def heatmap(cells: pl.DataFrame, metric: str, chance: float, name: str) -> alt.LayerChart:
+def heatmap(
+    cells: pl.DataFrame, metric: str, chance: float, name: str, over: str = "examples"
+) -> alt.LayerChart:
     """Matrix of one run at one cut: deep step to the right, shallow step upwards.
 
     Steps stand evenly with their true epochs; the diagonal, the network itself, is a thin line.
     Cells where ``metric`` is null stay grey.
     """
-    matrix = _matrix(cells, metric, _colour(metric, chance), cell_tooltip())
+    matrix = _matrix(cells, metric, _colour(metric, chance), cell_tooltip(over))
     return matrix.properties(
         title=title(name, "right of the line: shallow part earlier than deep")
     ).configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)
 
 
-def difference_heatmap(cells: pl.DataFrame, metric: str, name: str) -> alt.LayerChart:
-    """Matrix of a run's cells minus those of a control, blue-orange around zero.
+def selectable(matrix: alt.LayerChart) -> alt.LayerChart:
+    """Let a click on a cell of a matrix select it, under the name ``CELL``; twice: none."""
+    cell = alt.selection_point(
+        name=CELL, fields=["shallow_step", "deep_step"], on="click", clear="dblclick", toggle=False
+    )
+    clicked = matrix.copy(deep=["layer"])
+    clicked.layer[0] = clicked.layer[0].add_params(cell)
+    return clicked
+
+
+def difference_heatmap(
+    cells: pl.DataFrame, metric: str, name: str, minus: str = "minus the control"
+) -> alt.LayerChart:
+    """Matrix of a run's cells minus those of a control, or of another run, around zero.
 
     ``cells``: those of the run, with ``of_control`` and ``difference`` (null: the control has no
     such cell, and it stays grey). Orange: the run's own shallow part does better.
     """
     colour = alt.Color(
         "difference:Q",
-        title=f"{metric}, points above the control",
+        title=f"difference of {metric}, points",
         scale=alt.Scale(scheme="blueorange", domain=[-1, 1], domainMid=0, clamp=True),
         legend=alt.Legend(
             orient="bottom",
@@ -137,13 +152,13 @@ def difference_heatmap(cells: pl.DataFrame, metric: str, name: str) -> alt.Layer
     tooltip: list[alt.Tooltip] = [
         *cell_tooltip()[:4],
         alt.Tooltip(f"{metric}:Q", title=f"{metric} of the run", format=".1%"),
-        alt.Tooltip("of_control:Q", title="of the control", format=".1%"),
+        alt.Tooltip("of_control:Q", title="of the other", format=".1%"),
         alt.Tooltip("difference:Q", title="difference", format="+.1%"),
         alt.Tooltip("n:Q", title="examples", format=","),
     ]
     return (
         _matrix(cells, "difference", colour, tooltip)
-        .properties(title=title(name, "grey: the control has no such cell"))
+        .properties(title=title(name, f"{minus}; grey: no such cell"))
         .configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)
     )
 

@@ -4,6 +4,9 @@ import altair as alt
 import polars as pl
 
 from app.charts.style import ARM_COLOURS
+from app.charts.style import title as titled
+
+RULES_AND_TICKS = "ticks: checkpoints; dotted rules: the learning rate changes"
 
 
 def training_curves(
@@ -69,4 +72,8 @@ def training_curves(
     )
     # Vega warns of a scale without extent where a layer has no row.
     layers = [lines, ticks] if changes.is_empty() else [lines, rules, ticks]
-    return alt.layer(*layers).properties(height=300)
+    heading = titled(
+        f"{value.capitalize()} while training",
+        ["solid: training set, dashed: test set; single trainings", RULES_AND_TICKS],
+    )
+    return alt.layer(*layers).properties(height=340, title=heading)

@@ -45,8 +45,11 @@ def scale_floor(metric: str, chance: float) -> float:
 
 
 def title(text: str, subtitle: str | list[str] = "") -> alt.TitleParams:
-    """Put a title, and a quiet line or lines below it, over a chart's left edge."""
-    return alt.TitleParams(text, subtitle=subtitle, subtitleColor=QUIET, anchor="start")
+    """Put a title, and a smaller line or lines below it, over a chart's left edge.
+
+    Its colour is for whoever draws the chart to say: it knows what it is drawn on.
+    """
+    return alt.TitleParams(text, subtitle=subtitle, anchor="start")
 
 
 def arm_colour(arms: list[str], shown: Iterable[str]) -> alt.Color:

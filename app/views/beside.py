@@ -5,6 +5,7 @@ import streamlit as st
 
 from app import charts
 from app.cached import ask
+from app.views.figure import figure
 from app.views.scene import Scene
 
 COMPARATORS = {
@@ -48,8 +49,22 @@ def _horizons(scene: Scene) -> None:
     named = scene.named(stored)
     with st.container(horizontal=True, gap="medium"):
         for eps in sorted(set(stored["eps"])):
-            chart = charts.horizon(named.filter(pl.col("eps") == eps), scene.arm_names, eps)
-            st.altair_chart(chart, width="content", alt=f"memory horizon, {100 * eps:.0f} points")
+            of_eps = named.filter(pl.col("eps") == eps)
+            figure(
+                charts.horizon(of_eps, scene.arm_names, eps),
+                of_eps,
+                about=(
+                    "For each deep part, how many updates back every shallow part still keeps its "
+                    f"network's accuracy but for {100 * eps:.0f} of 100 examples. Hollow marks: "
+                    "even the first checkpoint does, so the horizon is at least this."
+                ),
+                name=f"memory horizon, {100 * eps:.0f} points, cut {scene.cut}",
+                provenance=scene.provenance(
+                    "horizons",
+                    n=max(of_eps["n"].to_list()),
+                    rest="Decided by paired lower 95 % limits over examples (Tango), one training.",
+                ),
+            )
     st.caption(
         "How many updates back every shallow part still keeps the accuracy of the deep part's own "
         f"network, but for that loss, at {scene.cut}; decided by a paired lower limit over "
@@ -124,8 +139,22 @@ def _connectivity(scene: Scene) -> None:
         .join(epochs, on=["run_id", "shallow_step"], maintain_order="left")
         .filter(pl.col("shallow_step") < pl.col("deep_step"))
     )
-    chart = charts.barrier(scene.named(barriers), scene.arm_names)
-    st.altair_chart(chart, width="content", alt="barrier of the loss by earlier network")
+    named = scene.named(barriers)
+    figure(
+        charts.barrier(named, scene.arm_names),
+        named,
+        about=(
+            "How high the loss rises on the straight line between the weights of an earlier "
+            "network and those of the last one. Without a barrier a good splice may be linear "
+            "connectivity and no more."
+        ),
+        name="barrier of the loss by earlier network",
+        provenance=scene.provenance(
+            "connectivity",
+            n=max(paths["n"].to_list()),
+            rest="Null: 0, no barrier. Single trainings, no interval.",
+        ),
+    )
     alone = stored.filter(pl.col("path") == "shallow_parameters")["cut"].unique(maintain_order=True)
     elsewhere = f" The shallow part alone: at {', '.join(alone)}."
     st.caption(

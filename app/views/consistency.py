@@ -4,12 +4,17 @@ import polars as pl
 import streamlit as st
 
 from app import charts, findings
-from app.cached import ask
-from app.selection import estimates, matched, unique_cubes
-from app.views import beside, scores
+from app.selection import with_limits
+from app.views import beside, cell, contrast, pair, scores
+from app.views.contrast import WILSON
+from app.views.figure import figure
 from app.views.scene import NORMS, Scene, choose
 
 THUMBNAIL = 105
+ABOUT_LAGS = (
+    "Each line is one deep part, under shallow parts from further and further back. Lines are "
+    "never pooled, since late deep parts alone have long lags."
+)
 
 
 def render() -> None:
@@ -35,6 +40,8 @@ def render() -> None:
     present = {key: name for key, name in scene.names.items() if key in set(cells["run_id"])}
     _picture(scene, at_cut, present)
     _every_cut(scene, cells, present)
+    cell.render(scene, at_cut, present)
+    pair.render(scene, at_cut, present)
     scores.render(scene, at_cut)
     _lag_profiles(scene, at_cut, present)
     beside.tabs(scene)
@@ -45,66 +52,19 @@ def render() -> None:
 
 def _picture(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> None:
     """Draw the matrices, retention at equal accuracy and displacement; say what they show."""
-    chance = 1 / scene.shown.classes
-    points = scene.named(matched(_points(scene), at_cut))
+    points = contrast.points_of(scene, at_cut)
     with st.container(horizontal=True, gap="small"):
-        for run_id, name in present.items():
-            matrix = at_cut.filter(pl.col("run_id") == run_id)
-            if not matrix.is_empty():
-                chart = charts.heatmap(matrix, scene.metric, chance, name)
-                alt = f"{scene.metric} matrix, {name}, cut {scene.cut}"
-                st.altair_chart(chart, width="content", alt=alt)
+        if scene.over_seeds:
+            contrast.mean_matrices(scene, at_cut)
+        else:
+            contrast.matrices(scene, at_cut, present, cell.choose)
         with st.container(horizontal=True, gap="small", width="content"):
-            _matched_pictures(scene, points)
-    if points["displacement"].null_count() == len(points):
-        st.caption(
-            'Displacement is not in the store for this set: add `kind = "displacement"` to the '
-            "`[[analyses]]` of the study."
-        )
-    for name in undefined(at_cut, present, scene.metric):
-        st.caption(
-            f"No retention for {name} on this set (grey): at no checkpoint is its accuracy "
-            "9 standard errors above chance. Agreement needs no labels: choose it instead."
-        )
-    formats = sorted(set(at_cut["dtype"]) - {"float32"})
-    if formats:
-        st.caption(f"Some cells were computed in {', '.join(formats)}, for want of float32.")
-    refined = estimates(at_cut)
-    if refined:
-        st.caption(refined)
-    compared = findings.matched_arms(points, scene.arm_names)
-    for sentence in compared:
-        st.markdown(sentence)
-    if compared:
-        st.caption(findings.matched_basis(points))
-    contrast = findings.equal_epoch(at_cut, scene.names, scene.cut, scene.shown.split)
-    if contrast:
-        st.markdown(contrast)
-
-
-def _matched_pictures(scene: Scene, points: pl.DataFrame) -> None:
-    """Draw retention against both; a contrast in one of them alone decides nothing."""
-    for matched_by in findings.MATCHED_BY:
-        if not points[matched_by].drop_nulls().is_empty():
-            chart = charts.retention_against(points, matched_by, scene.arm_names)
-            alt = f"retention against {matched_by.replace('_', ' ')}"
-            st.altair_chart(chart, width="content", alt=alt)
-
-
-def _points(scene: Scene) -> pl.DataFrame:
-    rows = [
-        ask("matched_points", scene.run_ids, scene.shown.split, scene.cut, norm).with_columns(
-            pl.lit(norm).alias("norm"), pl.lit(scene.shown.split).alias("split")
-        )
-        for norm in scene.norms
-    ]
-    return unique_cubes(pl.concat(rows), scene.shown.eval_ids)
-
-
-def undefined(cells: pl.DataFrame, names: dict[str, str], metric: str) -> list[str]:
-    """Names of the runs for which the metric is defined in no cell."""
-    defined = cells.filter(pl.col(metric).is_not_null())["run_id"].unique()
-    return [name for run_id, name in names.items() if run_id not in set(defined)]
+            contrast.matched_pictures(scene, points)
+    contrast.caveats(scene, at_cut, points, present)
+    contrast.said(points, scene.arm_names)
+    equal = findings.equal_epoch(at_cut, scene.names, scene.cut, scene.shown.split)
+    if equal:
+        st.markdown(equal)
 
 
 def _every_cut(scene: Scene, cells: pl.DataFrame, present: dict[str, str]) -> None:
@@ -128,8 +88,16 @@ def _lag_profiles(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -
     metric = scene.metric
     with st.container(horizontal=True, gap="medium"):
         for run_id, name in present.items():
-            matrix = at_cut.filter(pl.col("run_id") == run_id, pl.col(metric).is_not_null())
+            matrix = with_limits(
+                at_cut.filter(pl.col("run_id") == run_id, pl.col(metric).is_not_null()), "agreement"
+            )
             if not matrix.is_empty():
-                profile = charts.lag_profile(matrix, metric, 1 / scene.shown.classes, name)
-                alt = f"lag profile, {name}, cut {scene.cut}"
-                st.altair_chart(profile, width="content", alt=alt)
+                figure(
+                    charts.lag_profile(matrix, metric, 1 / scene.shown.classes, name),
+                    matrix,
+                    about=ABOUT_LAGS,
+                    name=f"lag profile, {name}, cut {scene.cut}",
+                    provenance=scene.provenance(
+                        "splice_cells", n=max(matrix["n"].to_list()), rest=WILSON
+                    ),
+                )

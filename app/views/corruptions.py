@@ -6,6 +6,8 @@ import streamlit as st
 from app import charts, controls
 from app.cached import ask
 from app.charts import epoch_label
+from app.exports import Provenance
+from app.views.figure import figure
 from app.views.study_choice import choose_study
 
 SAME_SET = ["n", "subset", "official"]
@@ -16,7 +18,7 @@ def render() -> None:
     """Draw the page."""
     st.header("Corruption", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _, runs = choose_study()
+        study, runs = choose_study()
         stored = ask("corruptions", tuple(runs["run_id"]))
         if stored.is_empty():
             chosen = stored
@@ -32,34 +34,61 @@ def render() -> None:
         st.code('[[analyses]]\nkind = "corruptions"', language="toml")
         return
     chance = 1 / int(chosen["classes"].item(0))
+    basis = _basis(chosen, chance)
+    of_runs = tuple(rows["run_id"].unique(maintain_order=True))
     with st.container(horizontal=True, gap="medium"):
-        st.altair_chart(
+        figure(
             charts.corruption_heatmap(chosen, chance, heading),
-            width="content",
-            alt="accuracy by kind and severity",
+            chosen,
+            about=(
+                "Accuracy of one checkpoint on test images corrupted in each way and ever more "
+                "strongly; the column 0 is the clean set. Darker is closer to chance."
+            ),
+            name="accuracy by kind and severity",
+            provenance=Provenance(study, (chosen["run_id"][0],), ("corruptions",), basis),
         )
-        st.altair_chart(
-            charts.corruption_over_time(_along_training(rows, kind), arms),
-            width="content",
-            alt="clean and corrupted accuracy along training",
+        along = _along_training(rows, kind)
+        figure(
+            charts.corruption_over_time(along, arms),
+            along,
+            about=(
+                "Accuracy of every checkpoint on the clean test images (solid) and on those of one "
+                "corruption (dashed). Lines that part show what the corruption costs while the "
+                "network learns."
+            ),
+            name="clean and corrupted accuracy along training",
+            provenance=Provenance(study, of_runs, ("corruptions",), basis),
         )
         scores = _slopes(runs)
         if not scores.is_empty():
-            st.altair_chart(
-                charts.score_slopes(scores, arms), width="content", alt="scores, clean, corrupted"
+            figure(
+                charts.score_slopes(scores, arms),
+                scores,
+                about=(
+                    "The consistency score of each run and cut on clean images, joined to its "
+                    "score on corrupted ones. A level line: splices keep as much on images that "
+                    "the network never saw."
+                ),
+                name="scores, clean, corrupted",
+                provenance=Provenance(study, of_runs, ("corrupted_scores",), basis),
             )
     _finding(chosen)
+    st.caption(basis)
+    with st.expander("Numbers"):
+        st.dataframe(ask("corruption_errors", tuple(runs["run_id"])), hide_index=True)
+        st.dataframe(rows, hide_index=True)
+
+
+def _basis(chosen: pl.DataFrame, chance: float) -> str:
+    """Say what the numbers rest on: set, n, normalisation, null, variance."""
     first = chosen.row(0, named=True)
     made = "official files" if first["official"] else "C-like: made by featdyn"
-    st.caption(
+    return (
         f"Test images of {first['dataset']}, n = {first['n']:,}, {made}. BatchNorm "
         f"`{first['norm']}`: statistics are never estimated on corrupted images. Intervals: 95 % "
         "over examples (Wilson), for these trainings; other seeds are another variance. Null: a "
         f"guess is right on {chance:.0%}."
     )
-    with st.expander("Numbers"):
-        st.dataframe(ask("corruption_errors", tuple(runs["run_id"])), hide_index=True)
-        st.dataframe(rows, hide_index=True)
 
 
 def _checkpoint(rows: pl.DataFrame) -> tuple[pl.DataFrame, str]:

@@ -5,6 +5,8 @@ import streamlit as st
 
 from app import charts, controls
 from app.cached import ask
+from app.exports import Provenance
+from app.views.figure import figure
 from app.views.study_choice import choose_study
 
 SPLITS = ["train", "test"]
@@ -14,7 +16,7 @@ def render() -> None:
     """Draw the page."""
     st.header("Distances", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _, runs = choose_study()
+        study, runs = choose_study()
         names = dict(runs.select("run_id", "name").iter_rows())
         stored = {split: ask("divergences", tuple(names), split) for split in SPLITS}
         splits = [split for split in SPLITS if not stored[split].is_empty()]
@@ -32,13 +34,13 @@ def render() -> None:
     of_run = of_split.filter(pl.col("run_id") == run)
     # One set a picture: the first of the run on this split.
     of_run = of_run.filter(pl.col("eval_id") == pl.col("eval_id").first())
-    _by_lag(of_run, split)
+    _by_lag(of_run, split, study)
     _bound(run)
     with st.expander("The numbers behind the pictures"):
         st.dataframe(of_run, hide_index=True)
 
 
-def _by_lag(of_run: pl.DataFrame, split: str) -> None:
+def _by_lag(of_run: pl.DataFrame, split: str, study: str) -> None:
     """Draw each cut's distances to the last step; TV at the most components, with labels."""
     steps = of_run.filter(
         pl.col("other_eval_id") == "none", pl.col("deep_step") == pl.col("deep_step").max()
@@ -49,10 +51,26 @@ def _by_lag(of_run: pl.DataFrame, split: str) -> None:
     shown = steps.filter(
         (pl.col("measure") != "tv_kde") | (pl.col("labelled") & (pl.col("q") == most))
     )
+    basis = (
+        f"{split.capitalize()} set, n = {max(shown['n'].to_list()):,}, BatchNorm "
+        f"{shown['norm'][0]}. Null: permutations within each example, its highest 95 % point grey; "
+        "one training, no interval over seeds."
+    )
+    provenance = Provenance(study, (of_run["run_id"][0],), ("divergences",), basis)
     with st.container(horizontal=True, gap="medium"):
         for cut in shown.sort("depth")["cut"].unique(maintain_order=True):
-            chart = charts.excess_by_lag(shown.filter(pl.col("cut") == cut), cut)
-            st.altair_chart(chart, width="content", alt=f"excess distance by lag, cut {cut}")
+            of_cut = shown.filter(pl.col("cut") == cut)
+            figure(
+                charts.excess_by_lag(of_cut, cut),
+                of_cut,
+                about=(
+                    "How far the law of the features at an earlier checkpoint lies from that at "
+                    "the last one, above what chance alone would give. Each line is another "
+                    "distance, in units of its own largest value."
+                ),
+                name=f"excess distance by lag, cut {cut}",
+                provenance=provenance,
+            )
     counts = " and ".join(f"{each:,}" for each in sorted(set(shown["permutations"]), reverse=True))
     st.caption(
         "From each earlier step to the last one: distance minus the mean of its permutation null, "

@@ -5,6 +5,8 @@ import streamlit as st
 
 from app import charts, controls
 from app.cached import ask
+from app.exports import Provenance
+from app.views.figure import figure
 from app.views.study_choice import choose_study
 
 EXAMPLE = """[[arms]]
@@ -23,7 +25,7 @@ def render() -> None:
     """Draw the page."""
     st.header("Freezing", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        study, _ = choose_study()
+        study, runs = choose_study()
         conditions = ask("freezing", study)
         disturbed = conditions.filter(~UNFROZEN)
         if not disturbed.is_empty():
@@ -32,15 +34,30 @@ def render() -> None:
         st.info("No finished run of this study is frozen or replays. A grid is asked for so:")
         st.code(EXAMPLE, language="toml")
     else:
-        st.altair_chart(
-            charts.freezing(shown), width="content", alt="accuracy against the freezing step"
+        figure(
+            charts.freezing(shown),
+            shown,
+            about=(
+                "Final test accuracy of runs of which some blocks were held still, against the "
+                "step from which they were. Marks below the grey rule: the motion that was "
+                "stopped had mattered."
+            ),
+            name="accuracy against the freezing step",
+            provenance=_provenance(study, runs, shown),
         )
         st.markdown(_finding(shown))
         _caption(shown)
     recipes = conditions.filter(UNFROZEN)
     if len(recipes) > 1:
-        st.altair_chart(
-            charts.accuracy_by_setting(recipes), width="content", alt="accuracy of each recipe"
+        figure(
+            charts.accuracy_by_setting(recipes),
+            recipes,
+            about=(
+                "Final test accuracy of the arms that nothing was done to, one row a recipe. Where "
+                "the bars overlap, seeds alone may explain the difference."
+            ),
+            name="accuracy of each recipe",
+            provenance=_provenance(study, runs, recipes),
         )
         st.caption(
             "Arms that are neither frozen nor replayed, at their last step; n = "
@@ -49,6 +66,15 @@ def render() -> None:
     if not conditions.is_empty():
         with st.expander("Numbers"):
             st.dataframe(conditions.drop("setting"), hide_index=True)
+
+
+def _provenance(study: str, runs: pl.DataFrame, shown: pl.DataFrame) -> Provenance:
+    """Say what the accuracies rest on."""
+    basis = (
+        f"Test set, n = {max(shown['n'].to_list()):,}, last step, BatchNorm as at the end of the "
+        "run. Null: the run that is not frozen. Intervals: Student's t over seeds."
+    )
+    return Provenance(study, tuple(runs["run_id"]), ("freezing",), basis)
 
 
 def _chosen(conditions: pl.DataFrame, disturbed: pl.DataFrame) -> pl.DataFrame:

@@ -5,6 +5,8 @@ import streamlit as st
 
 from app import charts, controls
 from app.cached import ask
+from app.exports import Provenance
+from app.views.figure import figure
 from app.views.study_choice import choose_study
 
 CONTROLS = {"global": "norm of the whole step", "tensorwise": "norm of each tensor"}
@@ -15,7 +17,7 @@ def render() -> None:
     """Draw the page."""
     st.header("SGD noise", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _, runs = choose_study()
+        study, runs = choose_study()
         tests = ask("noise_tests", tuple(runs["run_id"]))
         if not tests.is_empty():
             place = _chosen(tests, runs)
@@ -27,7 +29,23 @@ def render() -> None:
     key = ["run_id", "eval_id", "cut", "step", "example", "source"]
     spectra = ask("noise_spectra", (first["run_id"],))
     shown = spectra.join(place.select(key), on=key, how="semi", maintain_order="left")
-    st.altair_chart(charts.scree(shown, first["edge_high"]), width="content", alt="scree plot")
+    figure(
+        charts.scree(shown, first["edge_high"]),
+        shown,
+        about=(
+            "How the noise of mini-batches spreads over directions, the largest first: filled SGD, "
+            "hollow isotropic noise through the same network. A steeper fall than the control's "
+            "means fewer directions."
+        ),
+        name="scree plot",
+        provenance=Provenance(
+            study,
+            (first["run_id"],),
+            ("noise_spectra", "noise_tests"),
+            f"n = {first['n']:,} mini-batches, {first['p']:,} dimensions, BatchNorm "
+            f"{first['norm']}, frozen. Null: the isotropic control; grey: isotropic, 95 % a rank.",
+        ),
+    )
     _verdict(place)
     st.dataframe(_effects(place), hide_index=True)
     st.caption(

@@ -5,6 +5,8 @@ import streamlit as st
 
 from app import charts, controls
 from app.cached import ask
+from app.exports import Provenance
+from app.views.figure import figure
 from app.views.study_choice import choose_study
 
 LABELS = {"true": "true labels", "trained_on": "labels trained on"}
@@ -15,7 +17,7 @@ def render() -> None:
     """Draw the page."""
     st.header("Probes", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _, runs = choose_study()
+        study, runs = choose_study()
         stored = ask("probes", tuple(runs["run_id"]))
         if not stored.is_empty():
             probes = _chosen(stored, runs)
@@ -23,14 +25,28 @@ def render() -> None:
         st.info("Not in the store yet. Put this into the study, and `featdyn run` it again:")
         st.code('[[analyses]]\nkind = "probes"', language="toml")
         return
-    with st.container(horizontal=True, gap="medium"):
-        st.altair_chart(
-            charts.probes_by_depth(probes), width="content", alt="accuracy of probes along depth"
-        )
-        st.altair_chart(
-            charts.probe_heatmap(probes), width="content", alt="accuracy of probes, depth and time"
-        )
     first = probes.row(0, named=True)
+    with st.container(horizontal=True, gap="medium"):
+        figure(
+            charts.probes_by_depth(probes),
+            probes,
+            about=(
+                "How well a linear classifier reads the classes from the features behind each "
+                "cut, one line a checkpoint. Where a line no longer rises, depth no longer helps."
+            ),
+            name="accuracy of probes along depth",
+            provenance=_provenance(study, first, "probes"),
+        )
+        figure(
+            charts.probe_heatmap(probes),
+            probes,
+            about=(
+                "The same accuracies, depth upwards and training time to the right. The top row "
+                "is the whole network."
+            ),
+            name="accuracy of probes, depth and time",
+            provenance=_provenance(study, first, "probes"),
+        )
     st.caption(
         f"Ridge classifiers on {first['fit_n']:,} training examples with "
         f"{LABELS[first['fit_labels']]}, strength by leave-one-out on these; scored on n = "
@@ -39,9 +55,19 @@ def render() -> None:
         "probe; other seeds are another variance. Null: the chance of the probe's own predictions. "
         "Behind the cut where a line no longer rises lies the tunnel."
     )
-    _beside_splices(first)
+    _beside_splices(first, study)
     with st.expander("Numbers"):
         st.dataframe(probes, hide_index=True)
+
+
+def _provenance(study: str, probe: dict[str, object], query: str) -> Provenance:
+    """Say what the accuracies rest on."""
+    basis = (
+        f"{probe['dataset']}, {_set(probe)}, n = {probe['n']:,}; fitted on {probe['fit_n']:,} "
+        f"training examples with {LABELS[str(probe['fit_labels'])]}; BatchNorm {probe['norm']}. "
+        "Null: chance of the probe's own predictions. Intervals: 95 % over examples (Wilson)."
+    )
+    return Provenance(study, (str(probe["run_id"]),), (query,), basis)
 
 
 def _set(row: dict[str, object]) -> str:
@@ -83,7 +109,7 @@ def _chosen(stored: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _beside_splices(probe: dict[str, object]) -> None:
+def _beside_splices(probe: dict[str, object], study: str) -> None:
     """Show whether the splice under the final deep part says more than the probe."""
     st.subheader("Beside the splice", anchor=False)
     key = [*SAME_PROBES, "norm"]
@@ -99,8 +125,16 @@ def _beside_splices(probe: dict[str, object]) -> None:
             "for them."
         )
         return
-    st.altair_chart(
-        charts.probe_against_splice(points), width="content", alt="splice against probe, by cut"
+    figure(
+        charts.probe_against_splice(points),
+        points,
+        about=(
+            "Each point is an earlier checkpoint: what its shallow part reaches under the final "
+            "deep part, against what a line reads from the same features. Points on one rising "
+            "line: the splice says no more than the probe."
+        ),
+        name="splice against probe, by cut",
+        provenance=_provenance(study, probe, "probe_points"),
     )
     table = of_probe("probe_agreement").select(
         "cut",

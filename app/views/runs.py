@@ -1,4 +1,4 @@
-"""Runs: what was trained, how it went, where its checkpoints lie."""
+"""Runs: what was trained, how it went, with what, and what is wrong with it."""
 
 import json
 
@@ -7,6 +7,8 @@ import streamlit as st
 
 from app import charts, controls
 from app.cached import ask
+from app.exports import Provenance
+from app.views.figure import figure
 from app.views.study_choice import choose_study
 
 COLUMNS = [
@@ -25,6 +27,10 @@ COLUMNS = [
     "seed_labels",
     "run_id",
 ]
+FILTERS = {"arm": "Arm", "status": "Status", "network": "Network", "optimizer": "Optimizer"}
+SEARCHED = ("name", "arm", "run_id", "dataset", "network", "optimizer")
+# More lines than this can't be told apart.
+MOST_CURVES = 12
 
 
 def render() -> None:
@@ -36,39 +42,76 @@ def render() -> None:
         chosen = controls.select(
             "Run", "run", ["all", *names], "all", lambda key: names.get(key, "all runs")
         )
-    run_ids = tuple(names) if chosen == "all" else (chosen,)
-    metrics = ask("metrics", run_ids).with_columns(pl.col("run_id").replace(names).alias("run"))
-    checkpoints = ask("checkpoints", run_ids)
-
-    if metrics.is_empty():
-        st.info("Not trained yet: `featdyn run` trains it.")
-    else:
-        left, right = st.columns(2)
-        with left:
-            chart = charts.training_curves(
-                metrics, checkpoints, list(names.values()), "accuracy", "accuracy"
-            )
-            st.altair_chart(chart, alt="accuracy by epoch, train and test")
-        with right:
-            chart = charts.training_curves(
-                metrics, checkpoints, list(names.values()), "loss", "loss (nats)"
-            )
-            st.altair_chart(chart, alt="loss by epoch, train and test")
-        st.caption(
-            "Measured in evaluation mode at each checkpoint (ticks at the bottom): training set "
-            "with the labels trained on, test set with the true ones. Dotted rules: the learning "
-            "rate changes."
-        )
-
-    _failures(runs.filter(pl.col("run_id").is_in(run_ids)))
-    _table(runs.filter(pl.col("run_id").is_in(run_ids)), metrics, COLUMNS)
+        shown = _filtered(runs) if chosen == "all" else runs.filter(pl.col("run_id") == chosen)
+    if shown.is_empty():
+        st.info("No run of this study is like that: clear the search or a filter.")
+        return
+    _curves(study, shown, names)
+    _failures(shown)
+    _table(shown, COLUMNS)
     if chosen == "all":
         _control_runs(study)
-    with st.expander("Checkpoints"):
-        st.dataframe(checkpoints, hide_index=True)
+    _integrity(tuple(shown["run_id"]), names)
+    _provenance(tuple(shown["run_id"]), names)
     if chosen != "all":
         with st.expander("Configuration"):
-            st.json(json.loads(runs.filter(pl.col("run_id") == chosen)["config"][0]))
+            st.json(json.loads(shown["config"][0]))
+
+
+def _filtered(runs: pl.DataFrame) -> pl.DataFrame:
+    """Draw the search and a filter for every column in which the runs differ."""
+    found = runs
+    words = controls.text("Search", "q", width=210, placeholder="name, arm, run_id ...")
+    for word in words.lower().split():
+        hits = [
+            pl.col(name).str.to_lowercase().str.contains(word, literal=True) for name in SEARCHED
+        ]
+        found = found.filter(pl.any_horizontal(*hits))
+    for column, label in FILTERS.items():
+        values = runs[column].drop_nulls().unique(maintain_order=True).to_list()
+        if len(values) > 1:
+            kept = controls.several(label, column, values)
+            found = found.filter(pl.col(column).is_in(kept)) if kept else found
+    return found
+
+
+def _curves(study: str, shown: pl.DataFrame, names: dict[str, str]) -> None:
+    """Draw accuracy and loss while the runs train."""
+    run_ids = tuple(shown["run_id"].head(MOST_CURVES))
+    metrics = ask("metrics", run_ids).with_columns(pl.col("run_id").replace(names).alias("run"))
+    checkpoints = ask("checkpoints", run_ids)
+    if metrics.is_empty():
+        st.info("Not trained yet: `featdyn run` trains it.")
+        return
+    provenance = Provenance(
+        study,
+        run_ids,
+        ("metrics", "checkpoints"),
+        "Training set with the labels trained on, test set with the true ones, evaluation mode "
+        "at each checkpoint. Single trainings, no interval.",
+    )
+    for column, value, axis in zip(
+        st.columns(2), ("accuracy", "loss"), ("accuracy", "loss (nats)"), strict=True
+    ):
+        with column:
+            figure(
+                charts.training_curves(metrics, checkpoints, list(names.values()), value, axis),
+                metrics,
+                about=(
+                    f"The {value} of each run while it trains, solid on its training set and "
+                    "dashed on the test set. Dotted rules: the learning rate changes; ticks: a "
+                    "checkpoint."
+                ),
+                name=f"{value} by epoch, train and test",
+                provenance=provenance,
+                width="stretch",
+            )
+    few = f" The first {MOST_CURVES} of {len(shown):,} runs: filter to see others."
+    st.caption(
+        "Measured in evaluation mode at each checkpoint (ticks at the bottom): training set "
+        "with the labels trained on, test set with the true ones. Dotted rules: the learning "
+        f"rate changes.{few if len(shown) > MOST_CURVES else ''}"
+    )
 
 
 def _failures(runs: pl.DataFrame) -> None:
@@ -79,17 +122,13 @@ def _failures(runs: pl.DataFrame) -> None:
         st.error(f"**{run['name']}** failed{where}: {run['failure'] or 'no cause was recorded'}")
 
 
-def _table(runs: pl.DataFrame, metrics: pl.DataFrame, columns: list[str]) -> None:
+def _table(runs: pl.DataFrame, columns: list[str]) -> None:
     """List runs with their last accuracies."""
-    last = metrics.filter(
-        pl.col("mode") == "eval", pl.col("step") == pl.col("step").max().over("run_id")
+    ends = ask("final_accuracies", tuple(runs["run_id"]))
+    table = runs.join(ends, on="run_id", how="left", maintain_order="left").with_columns(
+        (100 * pl.col("train_accuracy")).alias("training accuracy"),
+        (100 * pl.col("test_accuracy")).alias("test accuracy"),
     )
-    table = runs
-    for split, title in (("train", "training accuracy"), ("test", "test accuracy")):
-        ends = last.filter(pl.col("split") == split).select(
-            "run_id", (100 * pl.col("accuracy")).alias(title)
-        )
-        table = table.join(ends, on="run_id", how="left", maintain_order="left")
     percent = st.column_config.NumberColumn(format="%.1f %%")
     st.dataframe(
         table.select(columns),
@@ -109,6 +148,32 @@ def _control_runs(study: str) -> None:
         "and on no other page as runs of their own."
     )
     _failures(runs)
-    metrics = ask("metrics", tuple(runs["run_id"]))
     named = runs.with_columns(pl.col("controls").list.join(", ").str.replace_all("_", " "))
-    _table(named, metrics, ["name", "controls", *COLUMNS[1:]])
+    _table(named, ["name", "controls", *COLUMNS[1:]])
+
+
+def _integrity(run_ids: tuple[str, ...], names: dict[str, str]) -> None:
+    """Say what the store's rows show to be wrong; what only the files show is ``verify``'s."""
+    st.subheader("Integrity", anchor=False)
+    flags = ask("integrity_flags", run_ids)
+    for run_id, flag, places in flags.iter_rows():
+        st.warning(f"**{names.get(run_id, run_id)}**: {flag}: {places}")
+    found = "Nothing is wrong in the rows of these runs. " if flags.is_empty() else ""
+    st.caption(
+        f"{found}Looked at: equal checkpoints at different steps, checkpoints that the "
+        "configuration asks for and the store lacks, units of work that failed. Damaged files are "
+        "found by `featdyn verify`, which reads every one."
+    )
+
+
+def _provenance(run_ids: tuple[str, ...], names: dict[str, str]) -> None:
+    """List checkpoints with their hashes, and what computed the rows."""
+    named = pl.col("run_id").replace(names).alias("run")
+    with st.expander("Checkpoints and their hashes"):
+        st.dataframe(
+            ask("checkpoints", run_ids[:MOST_CURVES]).select(named, pl.all()), hide_index=True
+        )
+    with st.expander("Computed with: versions, machine, device"):
+        st.dataframe(
+            ask("unit_versions", run_ids[:MOST_CURVES]).select(named, pl.all()), hide_index=True
+        )

@@ -7,9 +7,11 @@ import streamlit as st
 
 from app import controls
 from app.cached import ask
+from app.exports import Provenance
 from app.selection import EvaluationSet, evaluation_sets, unique_cubes
 from app.views.study_choice import choose_study
 
+SEEDS = ["single runs", "means over seeds"]
 METRICS = ["accuracy", "agreement", "retention"]
 NORMS = {
     "inherit": "every block keeps its own running statistics",
@@ -24,7 +26,7 @@ class Scene:
     """One evaluation set, metric, normalisation and cut of a study.
 
     ``names`` and ``arms``: by run_id, in the order of the study. ``norms``: the chosen one, and
-    ``none`` where some arm has no BatchNorm.
+    ``none`` where some arm has no BatchNorm. ``over_seeds``: matrices are means over seeds.
     """
 
     study: str
@@ -35,6 +37,7 @@ class Scene:
     norms: tuple[str, ...]
     cut: str
     cuts: tuple[str, ...]
+    over_seeds: bool = False
 
     @property
     def run_ids(self) -> tuple[str, ...]:
@@ -57,6 +60,11 @@ class Scene:
         return (
             f"{self.shown.split.capitalize()} set ({self.shown.title}), {' and '.join(self.norms)}"
         )
+
+    def provenance(self, *queries: str, n: int, rest: str) -> Provenance:
+        """Say where a figure's data come from; ``rest``: its null, and which variance it shows."""
+        basis = f"{self.about}, n = {n:,}. {rest}"
+        return Provenance(self.study, self.run_ids, queries, basis)
 
     def named(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Put the name and the arm of each row's run beside it."""
@@ -82,6 +90,43 @@ class Scene:
         return unique_cubes(pl.concat(rows), self.shown.eval_ids)
 
 
+def headline(study: str, runs: pl.DataFrame) -> Scene | None:
+    """Return what a study is shown by where nothing is chosen; None without splices."""
+    names = dict(runs.select("run_id", "name").iter_rows())
+    sets = evaluation_sets(ask("evaluation_sets", tuple(names)))
+    if not sets:
+        return None
+    choices = ask("splice_choices", tuple(names)).filter(pl.col("control") == "none")
+    norms = [norm for norm in NORMS if norm in set(choices["norm"])]
+    cuts = choices.sort("depth")["cut"].unique(maintain_order=True).to_list()
+    norm = usual_norms(norms)[0]
+    return Scene(
+        study=study,
+        names=names,
+        arms=dict(runs.select("run_id", "arm").iter_rows()),
+        shown=sets[0],
+        metric=METRICS[0],
+        norms=with_none(norm, norms),
+        cut=usual_cut(cuts),
+        cuts=tuple(cuts),
+    )
+
+
+def usual_norms(norms: list[str]) -> list[str]:
+    """Return the normalisations to choose from: ``none`` is shown beside any other."""
+    return [norm for norm in norms if norm != "none"] or norms
+
+
+def with_none(norm: str, norms: list[str]) -> tuple[str, ...]:
+    """Return the chosen one, and ``none`` where some arm has no BatchNorm."""
+    return tuple(dict.fromkeys([norm, *(each for each in norms if each == "none")]))
+
+
+def usual_cut(cuts: list[str]) -> str:
+    """Return the cut a third of the way down: after the first stage of a ResNet-20."""
+    return cuts[len(cuts) // 3]
+
+
 def choose() -> Scene | None:
     """Draw the row of controls; None, with a sentence, where the study has no splices yet."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -104,18 +149,20 @@ def choose() -> Scene | None:
             )
         metric = controls.segments("Metric", "metric", METRICS, METRICS[0])
         norms = [norm for norm in NORMS if norm in set(choices["norm"])]
-        with_statistics = [norm for norm in norms if norm != "none"] or norms
-        norm = controls.segments("BatchNorm", "norm", with_statistics, with_statistics[0])
+        usual = usual_norms(norms)
+        norm = controls.segments("BatchNorm", "norm", usual, usual[0])
         cuts = choices.sort("depth")["cut"].unique(maintain_order=True).to_list()
-        # A third of the way down: after the first stage of a ResNet-20.
-        cut = controls.slider("Cut after block", "cut", cuts, cuts[len(cuts) // 3])
+        cut = controls.slider("Cut after block", "cut", cuts, usual_cut(cuts))
+        several = runs["arm"].n_unique() < len(runs)
+        seeds = controls.segments("Matrices of", "seeds", SEEDS, SEEDS[0]) if several else ""
     return Scene(
         study=study,
         names=names,
         arms=dict(runs.select("run_id", "arm").iter_rows()),
         shown=of_split[key],
         metric=metric,
-        norms=tuple(dict.fromkeys([norm, *(each for each in norms if each == "none")])),
+        norms=with_none(norm, norms),
         cut=cut,
         cuts=tuple(cuts),
+        over_seeds=seeds == SEEDS[1],
     )

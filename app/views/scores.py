@@ -6,6 +6,7 @@ import streamlit as st
 from app import charts, controls
 from app.cached import ask
 from app.selection import against_control, of_norms, unique_cubes
+from app.views.figure import figure
 from app.views.scene import Scene
 from featdyn_engine.domain import CONTROLS
 
@@ -69,13 +70,30 @@ def _by_depth(scene: Scene, stored: pl.DataFrame, pairs: str, weighting: str) ->
         st.caption("Not defined: no such pairs, or the networks are too close to chance.")
         return
     with st.container(width=WIDTH):
-        chart = charts.scores_by_depth(
-            scene.named(scores),
-            _over_seeds(scene, scores, pairs, weighting),
-            scene.arm_names,
-            scene.measure,
+        named = scene.named(scores)
+        figure(
+            charts.scores_by_depth(
+                named,
+                _over_seeds(scene, scores, pairs, weighting),
+                scene.arm_names,
+                scene.measure,
+            ),
+            named,
+            about=(
+                "At each cut, how much of what the deep parts' own networks achieve above chance "
+                "survives when their shallow parts come from earlier checkpoints. 1: all of it, "
+                "0: nothing above chance."
+            ),
+            name="score by depth",
+            provenance=scene.provenance(
+                "consistency_scores",
+                "scores_over_seeds",
+                n=max(scores["n"].to_list()),
+                rest=f"{PAIRS[pairs]}, weighted by {WEIGHTINGS[weighting]}. Null: 0, chance. "
+                + _variance(scene.arms, scores),
+            ),
+            width="stretch",
         )
-        st.altair_chart(chart, width="stretch", alt="score by depth")
     st.caption(
         f"TC: {scene.measure} above chance that splices keep, as a share of that of their deep "
         f"parts' own networks; {PAIRS[pairs]}, weighted by {WEIGHTINGS[weighting]}. {scene.about}, "
@@ -159,8 +177,23 @@ def _forest(scene: Scene, pairs: str, weighting: str) -> None:
         return
     exact = rows.filter(pl.col("dtype") == "float32")
     rows = of_norms(rows if exact.is_empty() else exact, scene.norms)
-    chart = charts.excess_forest(scene.named(rows), CONTROLS, scene.arm_names, scene.cut)
-    st.altair_chart(chart, width="stretch", alt=f"excess over controls, cut {scene.cut}")
+    named = scene.named(rows)
+    figure(
+        charts.excess_forest(named, CONTROLS, scene.arm_names, scene.cut),
+        named,
+        about=(
+            "The run's score minus that of each control, which puts something else under the same "
+            "deep parts. Right of 0 the objection beside the bar does not explain the score; a bar "
+            "across 0 says that it may."
+        ),
+        name=f"excess over controls, cut {scene.cut}",
+        provenance=scene.provenance(
+            "excesses",
+            n=max(rows["n"].to_list()),
+            rest="Null: each control. Bars: 95 % over examples, joint bootstrap; one training.",
+        ),
+        width="stretch",
+    )
     st.caption(
         "A bar right of 0: the run's own earlier shallow parts do better than the control's, and "
         "the objection beside it does not explain the score. Run and control over the same pairs "
@@ -194,5 +227,18 @@ def _cell_by_cell(scene: Scene, at_cut: pl.DataFrame, here: pl.DataFrame) -> Non
         for run_id in of_control["run_id"].unique(maintain_order=True):
             of_run = at_cut.filter(pl.col("run_id") == run_id)
             cells = against_control(of_run, of_control, scene.metric)
-            chart = charts.difference_heatmap(cells, scene.metric, scene.names[run_id])
-            st.altair_chart(chart, width="content", alt=f"excess over {control}, cell by cell")
+            figure(
+                charts.difference_heatmap(cells, scene.metric, scene.names[run_id]),
+                cells,
+                about=(
+                    f"{scene.metric.capitalize()} of each cell of the run minus that of the same "
+                    "cell of the control. Orange: the run's own shallow part does better; blue: "
+                    "the control's."
+                ),
+                name=f"excess over {control.replace('_', ' ')}, {scene.names[run_id]}",
+                provenance=scene.provenance(
+                    "splice_cells",
+                    n=max(cells["n"].to_list()),
+                    rest="Null: 0. No interval on single cells.",
+                ),
+            )

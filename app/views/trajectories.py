@@ -5,6 +5,8 @@ import streamlit as st
 
 from app import charts, controls
 from app.cached import ask
+from app.exports import Provenance
+from app.views.figure import figure
 from app.views.study_choice import choose_study
 
 WARNING = "Distances and cluster sizes in a UMAP mean nothing."
@@ -14,7 +16,7 @@ def render() -> None:
     """Draw the page."""
     st.header("Trajectories", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _, runs = choose_study()
+        study, runs = choose_study()
         names = dict(runs.select("run_id", "name").iter_rows())
         pictures = ask("trajectory_pictures", tuple(names))
         if not pictures.is_empty():
@@ -24,7 +26,7 @@ def render() -> None:
         st.code('[[analyses]]\nkind = "trajectories"', language="toml")
         st.code("featdyn run STUDY.toml", language="bash")
         return
-    _draw(chosen)
+    _draw(chosen, study)
 
 
 def _choose(pictures: pl.DataFrame, names: dict[str, str]) -> dict[str, object]:
@@ -52,15 +54,26 @@ def _choose(pictures: pl.DataFrame, names: dict[str, str]) -> dict[str, object]:
     return row | {"shown": shown}
 
 
-def _draw(chosen: dict[str, object]) -> None:
+def _draw(chosen: dict[str, object], study: str) -> None:
     """Draw the picture, what to trust of it, and the motion in the original space."""
     place = (chosen["run_id"], chosen["eval_id"], chosen["cut"])
     points = ask("trajectories", *place, chosen["shown"])
     quality = ask("trajectory_quality", *place, chosen["method"])
     classes = chosen["class_names"] or [str(k) for k in range(int(str(chosen["classes"])))]
+    basis = (
+        f"{str(chosen['split']).capitalize()} set, n = {chosen['n']:,} examples, {chosen['cut']}, "
+        f"BatchNorm {chosen['norm']}. Nulls are drawn; one run, no interval."
+    )
+    of_run = (str(chosen["run_id"]),)
     with st.container(horizontal=True, gap="medium"):
         chart = charts.trajectory(points, list(classes), str(chosen["shown"]))  # type: ignore[call-overload]
-        st.altair_chart(chart, width="content", alt="examples in the plane, by checkpoint")
+        figure(
+            chart,
+            points,
+            about=f"Every point is an example at one checkpoint; the slider moves time. {WARNING}",
+            name="examples in the plane, by checkpoint",
+            provenance=Provenance(study, of_run, ("trajectories",), basis),
+        )
         with st.container(horizontal=True, gap="medium", width=620):
             for drawn, words in (
                 (charts.trust(quality), "trustworthiness by checkpoint"),
@@ -68,7 +81,13 @@ def _draw(chosen: dict[str, object]) -> None:
                 (charts.motion(quality), "displacement of the features by checkpoint"),
                 (charts.turning(quality), "turning cosine by checkpoint"),
             ):
-                st.altair_chart(drawn, width="content", alt=words)
+                figure(
+                    drawn,
+                    quality,
+                    about=f"{words.capitalize()}, beside what it is held against.",
+                    name=words,
+                    provenance=Provenance(study, of_run, ("trajectory_quality",), basis),
+                )
     compared = str(chosen["method"]).replace("_", " ")
     st.caption(
         f"**{WARNING}** Trust neighbourhoods as far as the curves say: of {compared}, held against "

@@ -22,11 +22,16 @@ from store.queries.probes import probe_agreement, probe_points, probes
 from store.queries.runs import (
     checkpoints,
     control_runs,
+    final_accuracies,
     final_training_accuracy,
+    integrity_flags,
     metrics,
     studies,
+    study_contents,
     study_runs,
+    study_summaries,
     unit_counts,
+    unit_versions,
 )
 from store.queries.scores import (
     comparators,
@@ -36,7 +41,7 @@ from store.queries.scores import (
     scores_over_seeds,
 )
 from store.queries.trajectories import trajectories, trajectory_pictures, trajectory_quality
-from store.queries.upkeep import orphan_rows, stored_units
+from store.queries.upkeep import orphan_rows, preview, stored_units, view_columns
 
 __all__ = [
     "asymmetry",
@@ -53,9 +58,11 @@ __all__ = [
     "divergences",
     "evaluation_sets",
     "excesses",
+    "final_accuracies",
     "final_training_accuracy",
     "freezing",
     "horizons",
+    "integrity_flags",
     "lag_profile",
     "matched_points",
     "metrics",
@@ -65,6 +72,7 @@ __all__ = [
     "orphan_rows",
     "per_class",
     "prediction_pair",
+    "preview",
     "probe_agreement",
     "probe_points",
     "probes",
@@ -73,9 +81,13 @@ __all__ = [
     "splice_choices",
     "stored_units",
     "studies",
+    "study_contents",
     "study_runs",
+    "study_summaries",
     "trajectories",
     "trajectory_pictures",
     "trajectory_quality",
     "unit_counts",
+    "unit_versions",
+    "view_columns",
 ]

@@ -40,3 +40,25 @@ def orphan_rows(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
             for (table,) in tables
         ),
     )
+
+
+def view_columns(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """List every column of every view, in order: view, column, type. docs/store.md says more."""
+    return frame(
+        connection,
+        """
+        SELECT v.view_name AS view, c.column_name AS "column", c.data_type AS type
+        FROM duckdb_views() AS v JOIN duckdb_columns() AS c ON c.table_oid = v.view_oid
+        WHERE NOT v.internal AND v.schema_name = 'main'
+          AND v.database_name = current_database() AND c.database_name = current_database()
+        ORDER BY v.view_name, c.column_index
+        """,
+    )
+
+
+def preview(connection: duckdb.DuckDBPyConnection, view: str, rows: int) -> pl.DataFrame:
+    """Give the first rows of a view, in no order; none of a view that there isn't."""
+    known = view_columns(connection).filter(pl.col("view") == view)
+    if known.is_empty():
+        return pl.DataFrame()
+    return frame(connection, f'SELECT * FROM "{view}" LIMIT ?', [rows])

@@ -40,7 +40,7 @@ def finding(page: Any) -> str:
 def test_consistency_page_draws_both_arms_and_the_matched_comparison(
     page: Any, serve: Any, tiny_home: Path
 ) -> None:
-    open_page(page, serve(tiny_home), "Temporal consistency")
+    open_page(page, f"{serve(tiny_home)}/consistency", "Temporal consistency")
     wait_for_charts(page, 5)
     heatmap = charts(page).first
     heatmap.scroll_into_view_if_needed()
@@ -54,7 +54,7 @@ def test_consistency_page_draws_both_arms_and_the_matched_comparison(
 def test_moving_the_cut_slider_changes_picture_sentence_and_url(
     page: Any, serve: Any, tiny_home: Path
 ) -> None:
-    open_page(page, serve(tiny_home), "Temporal consistency")
+    open_page(page, f"{serve(tiny_home)}/consistency", "Temporal consistency")
     wait_for_charts(page, 5)
     page.wait_for_timeout(1000)
     before = charts(page).first.screenshot()
@@ -70,7 +70,9 @@ def test_moving_the_cut_slider_changes_picture_sentence_and_url(
 def test_a_shared_link_reopens_the_view_and_back_goes_back(
     page: Any, serve: Any, tiny_home: Path
 ) -> None:
-    open_page(page, f"{serve(tiny_home)}/?cut=stage3.1&split=test", "Temporal consistency")
+    open_page(
+        page, f"{serve(tiny_home)}/consistency?cut=stage3.1&split=test", "Temporal consistency"
+    )
     assert re.search(r"stage3\.1.*test set", finding(page))
     page.get_by_role("slider").press("ArrowLeft")
     page.get_by_text(re.compile(r"^Equal epoch.*stage3\.0")).wait_for(timeout=WAIT)
@@ -81,7 +83,7 @@ def test_a_shared_link_reopens_the_view_and_back_goes_back(
 def test_a_store_with_everything_draws_each_picture_with_its_colours(
     page: Any, serve: Any, cube_home: Path
 ) -> None:
-    open_page(page, f"{serve(cube_home)}/?split=test", "Temporal consistency")
+    open_page(page, f"{serve(cube_home)}/consistency?split=test", "Temporal consistency")
     page.get_by_role("heading", name="Beside the score").wait_for(timeout=WAIT)
     wait_for_charts(page, 13)
     page.wait_for_timeout(1500)
@@ -113,7 +115,7 @@ def choose(page: Any, name: str, option: re.Pattern[str]) -> None:
 def test_the_tabs_beside_the_score_and_the_choice_of_a_set_work(
     page: Any, serve: Any, cube_home: Path
 ) -> None:
-    open_page(page, f"{serve(cube_home)}/?split=test", "Temporal consistency")
+    open_page(page, f"{serve(cube_home)}/consistency?split=test", "Temporal consistency")
     page.get_by_role("tab", name="Connectivity").click(timeout=WAIT)
     page.get_by_text("Height of the loss on the straight line").wait_for(timeout=WAIT)
     choose(page, "Set", re.compile("fog 2"))
@@ -134,12 +136,12 @@ def test_runs_page_draws_curves_and_table(page: Any, serve: Any, tiny_home: Path
 
 def test_an_empty_store_says_which_command_to_run(page: Any, serve: Any, tmp_path: Path) -> None:
     address = serve(tmp_path / "empty")
-    for path, heading in (("", "Temporal consistency"), ("/runs", "Runs")):
+    for path, heading in (("", "Overview"), ("/consistency", "Temporal consistency")):
         open_page(page, address + path, heading)
         page.get_by_text("make demo").first.wait_for(timeout=WAIT)
 
 
-@pytest.mark.parametrize("path", ["/?split=test", "/runs"])
+@pytest.mark.parametrize("path", ["/consistency?split=test", "/runs"])
 def test_a_phone_never_scrolls_sideways_where_the_store_has_everything(
     page: Any, serve: Any, cube_home: Path, path: str
 ) -> None:
@@ -152,10 +154,10 @@ def test_a_phone_never_scrolls_sideways_where_the_store_has_everything(
     assert max(page.evaluate(widths)) <= 390
 
 
-@pytest.mark.parametrize("path", ["", "/runs"])
+@pytest.mark.parametrize("path", ["/consistency", "/runs"])
 def test_a_phone_never_scrolls_sideways(page: Any, serve: Any, tiny_home: Path, path: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    open_page(page, serve(tiny_home) + path, "Runs" if path else "Temporal consistency")
+    open_page(page, serve(tiny_home) + path, "Runs" if path == "/runs" else "Temporal consistency")
     wait_for_charts(page, 2)
     widths = "[...document.querySelectorAll('[data-testid=stMain]')].map(e => e.scrollWidth)"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

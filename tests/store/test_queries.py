@@ -34,6 +34,12 @@ EXAMPLES = "dtype batch_size target_half_width"
 # question: (arguments that find rows, columns, columns of the order)
 QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
     "studies": ((), "study title runs finished", ["study"]),
+    "study_contents": (OF_STUDY, "kind units rows seconds last_finished", ["kind"]),
+    "study_summaries": (
+        (),
+        "study title arms datasets networks runs finished failed checkpoints",
+        ["study"],
+    ),
     "study_runs": (OF_STUDY, RUN_COLUMNS, []),
     "control_runs": (OF_STUDY, "controls " + RUN_COLUMNS, []),
     "metrics": (
@@ -43,7 +49,14 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
     ),
     "checkpoints": (OF_RUNS, "run_id step epoch sha256 bytes path", ["run_id", "step"]),
     "final_training_accuracy": (OF_RUNS, "run_id step accuracy", ["run_id"]),
+    "final_accuracies": (OF_RUNS, "run_id step train_accuracy test_accuracy", ["run_id"]),
     "unit_counts": ((), "kind count seconds", ["kind"]),
+    "unit_versions": (
+        OF_RUNS,
+        "run_id kind versions units seconds first_finished last_finished",
+        ["run_id", "kind"],
+    ),
+    "view_columns": ((), "view column type", ["view"]),
     "stored_units": ((), "kind unit_id", []),
     "splice_choices": (
         OF_RUNS,
@@ -223,8 +236,14 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         ["run_id", "eval_id", "depth", "step", "example"],
     ),
 }
-# The study made up by hand has no rows for these: see test_companions.py, test_freezing_queries.py.
-FINDINGS: dict[str, tuple[Any, ...]] = {"orphan_rows": (), "freezing": OF_STUDY}
+# The study made up by hand has no rows for these: see test_companions.py, test_freezing_queries.py,
+# test_run_queries.py.
+FINDINGS: dict[str, tuple[Any, ...]] = {
+    "orphan_rows": (),
+    "freezing": OF_STUDY,
+    "integrity_flags": OF_RUNS,
+    "preview": ("checkpoints", 3),
+}
 OF_SEVERAL = [name for name, (given, *_) in QUESTIONS.items() if given and given[0] is RUNS]
 
 

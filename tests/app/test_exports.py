@@ -1,0 +1,93 @@
+"""What leaves a page: pictures that stand alone, data that open again, where they come from."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import polars as pl
+import pytest
+from PIL import Image
+from polars.testing import assert_frame_equal
+
+from app import exports
+from tests.app.test_views import opened
+
+FRAME = pl.DataFrame({"step": [0, 10, 20], "accuracy": [0.1, 0.5, 0.9], "name": ["a", "b,", 'c"']})
+RECORD = {"study": "tiny", "run_ids": ["a" * 12], "store_revision": 3}
+CHARTS = [("consistency", 14), ("corruption", 3), ("probes", 3), ("divergences", 2), ("runs", 2)]
+
+
+def files(frame: pl.DataFrame = FRAME) -> exports.Files:
+    chart = alt.Chart(frame).mark_line().encode(x="step:Q", y="accuracy:Q")
+    return exports.Files(
+        "a-line", "A line", chart.to_dict(), frame, "What it shows.\nn = 3.", RECORD
+    )
+
+
+def test_the_picture_has_its_caption_and_the_line() -> None:
+    drawn = files().svg().decode()
+    assert drawn.startswith("<svg")
+    for words in ("A line", "What it shows.", "n = 3."):
+        assert words in drawn
+    assert 'aria-roledescription="line mark"' in drawn
+
+
+def test_the_png_is_twice_as_wide_as_its_chart_and_not_blank() -> None:
+    picture = Image.open(io.BytesIO(files().png())).convert("RGB")
+    assert picture.width > 2 * exports.WIDTH
+    assert len(picture.getcolors(picture.width * picture.height) or []) > 10
+
+
+def test_data_open_again_as_they_were() -> None:
+    assert_frame_equal(pl.read_csv(io.BytesIO(files().csv())), FRAME)
+    assert_frame_equal(pl.read_parquet(io.BytesIO(files().parquet())), FRAME)
+
+
+def test_parquet_holds_its_provenance() -> None:
+    metadata = pl.read_parquet_metadata(io.BytesIO(files().parquet()))
+    assert json.loads(metadata["featdyn"]) == RECORD
+
+
+def test_lists_become_json_in_csv() -> None:
+    frame = pl.DataFrame({"controls": [["twin"], []]})
+    assert pl.read_csv(io.BytesIO(exports.csv(frame)))["controls"].to_list() == ['["twin"]', "[]"]
+
+
+def test_the_zip_holds_picture_data_and_provenance() -> None:
+    archive = zipfile.ZipFile(io.BytesIO(files().zip()))
+    assert sorted(archive.namelist()) == [
+        "a-line.csv",
+        "a-line.parquet",
+        "a-line.png",
+        "a-line.svg",
+        "provenance.json",
+    ]
+    assert json.loads(archive.read("provenance.json")) == RECORD
+
+
+def test_nothing_is_drawn_before_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "captioned", lambda *_: pytest.fail("drawn"))
+    assert files().csv()
+
+
+@pytest.mark.parametrize(("path", "least"), CHARTS)
+def test_every_picture_of_a_page_can_be_taken_along(
+    path: str, least: int, cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.views import figure
+
+    found: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(figure, "_behind", lambda *drawn: found.append(drawn))
+    test = opened(path, cube_home, monkeypatch, study="by-hand", split="test")
+    assert not test.exception
+    assert len(found) == len(test.get("vega_lite_chart")) >= least
+    for chart, frame, about, name, provenance in found:
+        assert about.endswith(".")
+        assert len(provenance.run_ids) > 0
+        assert "n = " in provenance.basis or path == "runs"
+        drawn = exports.Files(exports.slug(name), name, chart.to_dict(), frame, about, {})
+        assert b"<svg" in drawn.svg()
+        assert len(pl.read_csv(io.BytesIO(drawn.csv()))) == len(frame) > 0

@@ -1,4 +1,4 @@
-"""Every cached read: answers are kept until the store's revision moves on."""
+"""Every cached read: answers are kept until the store becomes another."""
 
 from pathlib import Path
 
@@ -6,19 +6,19 @@ import polars as pl
 import streamlit as st
 
 from store import queries
-from store.connection import reading
-from store.home import home_from_environment, revision
+from store.connection import reading_file
+from store.source import database_from_environment, state
 
 
 @st.cache_data(max_entries=200, show_spinner="Reading the store ...")
 def _answer(
-    home: Path,
-    revision: int,  # noqa: ARG001 (part of the cache's key)
+    database: Path,
+    state: str,  # noqa: ARG001 (part of the cache's key)
     question: str,
     arguments: tuple[object, ...],
 ) -> pl.DataFrame:
     plain = [list(item) if isinstance(item, tuple) else item for item in arguments]
-    with reading(home) as connection:
+    with reading_file(database) as connection:
         frame: pl.DataFrame = getattr(queries, question)(connection, *plain)
     return frame
 
@@ -28,6 +28,6 @@ def ask(question: str, *arguments: object) -> pl.DataFrame:
 
     Raises StoreMissingError where there is no store, StoreError where it can't be read.
     """
-    home = home_from_environment()
-    answer: pl.DataFrame = _answer(home, revision(home), question, arguments)
+    database = database_from_environment()
+    answer: pl.DataFrame = _answer(database, state(database), question, arguments)
     return answer

@@ -5,6 +5,8 @@ from typing import Any
 
 import streamlit as st
 
+from app.words import plain, shortened
+
 PREFIX = "url_"
 
 
@@ -30,7 +32,9 @@ def _bound(
 ) -> str:
     asked = st.query_params.get(parameter, default)
     if asked not in options:
-        st.warning(f"{parameter}={asked} is not in this store; showing {default} instead.")
+        st.warning(
+            f"{parameter}={plain(asked)} is not in this store; showing {plain(default)} instead."
+        )
         asked = default
     key = PREFIX + parameter
     st.session_state[key] = asked
@@ -52,7 +56,15 @@ def select(
     names: Callable[[str], str] = str,
 ) -> str:
     """Choose one of many from a list."""
-    return _bound(st.selectbox, label, parameter, options, default, format_func=names, width=210)
+    return _bound(
+        st.selectbox,
+        label,
+        parameter,
+        options,
+        default,
+        format_func=lambda option: shortened(names(option)),
+        width=210,
+    )
 
 
 def segments(
@@ -64,7 +76,13 @@ def segments(
 ) -> str:
     """Choose one of a few, all in sight."""
     return _bound(
-        st.segmented_control, label, parameter, options, default, format_func=names, required=True
+        st.segmented_control,
+        label,
+        parameter,
+        options,
+        default,
+        format_func=lambda option: plain(names(option)),
+        required=True,
     )
 
 

@@ -7,6 +7,7 @@ open, query, close; the engine computes first and opens to write. Both retry wit
 import errno
 import os
 import random
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,27 @@ from pathlib import Path
 
 import duckdb
 
-from store.home import StoreError, database_path
+from store.home import StoreError, database_path, is_read_only
 
 MIGRATIONS = sorted((Path(__file__).parent / "migrations").glob("*.sql"))
 READ_PATIENCE_SECONDS = 20.0
 WRITE_PATIENCE_SECONDS = 120.0
+# A store may be somebody else's: its views reach no file and no network, and bring no extension.
+# What does not fit into memory goes to a bounded folder for temporary files, not beside the store.
+READING: dict[str, str | bool] = {
+    "enable_external_access": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "max_temp_directory_size": "1GB",
+}
+# What a damaged file, or one that is no database, makes DuckDB raise while it is read.
+DAMAGE = (
+    duckdb.IOException,
+    duckdb.InternalException,
+    duckdb.FatalException,
+    duckdb.SerializationException,
+    duckdb.OutOfMemoryException,
+)
 
 
 class StoreMissingError(StoreError):
@@ -30,12 +47,19 @@ def _is_busy(problem: duckdb.Error) -> bool:
     return "Could not set lock" in text or "Conflicting lock" in text
 
 
+def _config(read_only: bool) -> dict[str, str | bool | int | float | list[str]]:
+    if not read_only:
+        return {}
+    folder = Path(tempfile.gettempdir()) / f"featdyn-spill-{os.getpid()}"
+    return {**READING, "temp_directory": str(folder)}
+
+
 def _open(path: Path, read_only: bool, patience: float) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + patience
     pause = 0.005
     while True:
         try:
-            return duckdb.connect(str(path), read_only=read_only)
+            return duckdb.connect(str(path), read_only=read_only, config=_config(read_only))
         except duckdb.Error as problem:
             if not _is_busy(problem):
                 raise
@@ -101,29 +125,45 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
 
 @contextmanager
 def reading(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the store of a home to read.
-
-    Raises StoreMissingError where there is no database, StoreError for one of another schema or one
-    that stays locked for 20 s.
-    """
-    path = database_path(home)
-    if not path.is_file():
-        raise StoreMissingError(f"{home}: expected a store, found none; run `featdyn demo`")
-    connection = _open(path, read_only=True, patience=READ_PATIENCE_SECONDS)
-    try:
-        version = schema_version(connection)
-        _refuse_newer(path, version)
-        if version == 0:
-            raise StoreMissingError(
-                f"{home}: expected a store, found an empty one; run `featdyn demo`"
-            )
-        if version < len(MIGRATIONS):
-            raise StoreError(
-                f"{path}: expected schema {len(MIGRATIONS)}, got {version}; run `featdyn rebuild`"
-            )
+    """Open the store of a home to read (see ``reading_file``)."""
+    with reading_file(database_path(home)) as connection:
         yield connection
-    finally:
-        connection.close()
+
+
+@contextmanager
+def reading_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database file to read.
+
+    Raises StoreMissingError where there is none, StoreError for one of another schema, one that
+    stays locked for 20 s, and one that is damaged, then or while it is read.
+    """
+    if not path.is_file():
+        raise StoreMissingError(f"{path.parent}: expected a store, found none; run `featdyn demo`")
+    try:
+        connection = _open(path, read_only=True, patience=READ_PATIENCE_SECONDS)
+        try:
+            _refuse_other_schema(path, schema_version(connection))
+            yield connection
+        finally:
+            connection.close()
+    except DAMAGE as problem:
+        reason = str(problem).splitlines()[0][:300]
+        raise StoreError(
+            f"{path}: expected a whole store and room for temporary files, got: {reason}; "
+            "run `featdyn rebuild`, or put a sound copy in its place"
+        ) from problem
+
+
+def _refuse_other_schema(path: Path, version: int) -> None:
+    _refuse_newer(path, version)
+    if version == 0:
+        raise StoreMissingError(
+            f"{path.parent}: expected a store, found an empty one; run `featdyn demo`"
+        )
+    if version < len(MIGRATIONS):
+        raise StoreError(
+            f"{path}: expected schema {len(MIGRATIONS)}, got {version}; run `featdyn rebuild`"
+        )
 
 
 @contextmanager
@@ -142,7 +182,10 @@ def writing_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database file to write (see ``writing``).
 
     Raises OSError (ENOSPC) where the disk has no room left; what was there stays readable.
+    StoreError under FEATDYN_READONLY.
     """
+    if is_read_only():
+        raise StoreError(f"{path}: FEATDYN_READONLY=1, so nothing is written; unset it")
     refuse_newer_store(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

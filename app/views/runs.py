@@ -8,7 +8,9 @@ import streamlit as st
 from app import charts, controls
 from app.cached import ask
 from app.views.study_choice import choose_study
+from app.words import plain
 
+LONGEST_CAUSE = 400
 COLUMNS = [
     "name",
     "status",
@@ -76,7 +78,8 @@ def _failures(runs: pl.DataFrame) -> None:
     for run in runs.filter(pl.col("status") == "failed").iter_rows(named=True):
         step = run["failed_step"]
         where = "" if step is None else f" after {step:,} updates"
-        st.error(f"**{run['name']}** failed{where}: {run['failure'] or 'no cause was recorded'}")
+        cause = plain(run["failure"] or "no cause was recorded", LONGEST_CAUSE)
+        st.error(f"**{plain(run['name'])}** failed{where}: {cause}")
 
 
 def _table(runs: pl.DataFrame, metrics: pl.DataFrame, columns: list[str]) -> None:

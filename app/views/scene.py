@@ -9,6 +9,7 @@ from app import controls
 from app.cached import ask
 from app.selection import EvaluationSet, evaluation_sets, unique_cubes
 from app.views.study_choice import choose_study
+from app.words import plain
 
 METRICS = ["accuracy", "agreement", "retention"]
 NORMS = {
@@ -55,7 +56,8 @@ class Scene:
     def about(self) -> str:
         """Set and normalisation in a few words."""
         return (
-            f"{self.shown.split.capitalize()} set ({self.shown.title}), {' and '.join(self.norms)}"
+            f"{self.shown.split.capitalize()} set ({plain(self.shown.title)}), "
+            f"{' and '.join(self.norms)}"
         )
 
     def named(self, frame: pl.DataFrame) -> pl.DataFrame:

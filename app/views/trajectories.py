@@ -6,6 +6,7 @@ import streamlit as st
 from app import charts, controls
 from app.cached import ask
 from app.views.study_choice import choose_study
+from app.words import plain
 
 WARNING = "Distances and cluster sizes in a UMAP mean nothing."
 
@@ -78,7 +79,7 @@ def _draw(chosen: dict[str, object]) -> None:
     )
     st.caption(
         f"{str(chosen['split']).capitalize()} set, n = {chosen['n']:,} examples followed, "
-        f"{chosen['cut']}, BatchNorm {chosen['norm']}; one run, so that no interval is drawn."
+        f"{plain(chosen['cut'])}, BatchNorm {chosen['norm']}; one run, so that no interval is drawn."
     )
     with st.expander("How it was made, and the numbers"):
         st.json({"parameters": chosen["parameters"], "versions": chosen["versions"]})

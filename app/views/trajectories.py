@@ -79,7 +79,8 @@ def _draw(chosen: dict[str, object]) -> None:
     )
     st.caption(
         f"{str(chosen['split']).capitalize()} set, n = {chosen['n']:,} examples followed, "
-        f"{plain(chosen['cut'])}, BatchNorm {chosen['norm']}; one run, so that no interval is drawn."
+        f"{plain(chosen['cut'])}, BatchNorm {chosen['norm']}; one run, so that no interval is "
+        "drawn."
     )
     with st.expander("How it was made, and the numbers"):
         st.json({"parameters": chosen["parameters"], "versions": chosen["versions"]})

@@ -3,10 +3,11 @@
     python tests/docker/build_and_drive.py WORK [--target explorer] [--mount PATH ...]
 
 Needs root on Debian, and `apt-get install buildah debootstrap`. In WORK: a base image made by
-debootstrap, buildah's storage, screenshots, and `report.json` with what was measured. The container
-runs in namespaces of its own: a read-only root, 512 MiB of /tmp, no network but the loopback, the
-user of the image, its process as number 1. A browser in the same network opens every page. `--mount`
-brings in what pip needs on this machine (its configuration, local packages), read-only.
+debootstrap, buildah's storage, screenshots, and `report.json` with what was measured. The
+container runs in namespaces of its own: a read-only root, 512 MiB of /tmp, no network but the
+loopback, the user of the image, its process as number 1. A browser in the same network opens every
+page. `--mount` brings in what pip needs on this machine (its configuration, local packages),
+read-only, for the build alone.
 """
 
 import argparse
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 SUITE = "bookworm"
 PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
 BASE = "localhost/featdyn-base"
+SEARCH_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SMALL_STUDY = "tests/docker/small.toml"
 MB = 1e6
 
@@ -49,7 +51,7 @@ def make_base(work: Path, mirror: str) -> None:
             work,
             "config",
             "--env",
-            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            SEARCH_PATH,
             container,
         )
         buildah(work, "commit", "--quiet", "--rm", container, BASE)

@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 
 from tests.browser import chromium
 
-PATHS = [
+PATHS = (
     "consistency",
     "corruption",
     "freezing",
@@ -25,7 +25,7 @@ PATHS = [
     "divergences",
     "noise",
     "runs",
-]
+)
 # Streamlit asks for these beside a sub-page's path on a direct visit, and is answered 404.
 HARMLESS = ("/_stcore/health", "/_stcore/host-config")
 

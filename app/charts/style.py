@@ -6,9 +6,11 @@ from collections.abc import Iterable
 import altair as alt
 import polars as pl
 
+from app.words import shortened
+
 # Two matrices and the two matched pictures stand in one row of a page 1,440 pixels wide.
 PANEL = 240
-TITLE = 300
+LONGEST_TITLE = 60
 # A plot that stands alone: with its axis it still fits a page 390 pixels wide.
 WIDE = 280
 # Streamlit's default fits axes and legends into the size; here the size is that of the plot,
@@ -47,10 +49,9 @@ def scale_floor(metric: str, chance: float) -> float:
 
 def title(text: str, subtitle: str | list[str] = "") -> alt.TitleParams:
     """Put a title, and a quiet line or lines below it, over a chart's left edge."""
-    # A run's name may be of any length: what lies past this stays unseen, the picture its size.
-    return alt.TitleParams(
-        text, limit=TITLE, subtitle=subtitle, subtitleColor=QUIET, anchor="start"
-    )
+    # A run's name may be of any length; the picture keeps its size.
+    text = shortened(text, LONGEST_TITLE)
+    return alt.TitleParams(text, subtitle=subtitle, subtitleColor=QUIET, anchor="start")
 
 
 def arm_colour(arms: list[str], shown: Iterable[str]) -> alt.Color:

@@ -28,8 +28,8 @@ def render() -> None:
     at_cut = cells.filter(pl.col("cut") == scene.cut)
     if at_cut.is_empty():
         st.info(
-            f"No splices of this set at {plain(scene.cut)} with this normalisation yet: name them in "
-            "a study (`evaluations`, `norm`, `cuts` of kind `splices`), then"
+            f"No splices of this set at {plain(scene.cut)} with this normalisation yet: name them "
+            "in a study (`evaluations`, `norm`, `cuts` of kind `splices`), then"
         )
         st.code("featdyn run STUDY.toml", language="bash")
         return

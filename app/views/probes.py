@@ -36,9 +36,9 @@ def render() -> None:
         f"Ridge classifiers on {first['fit_n']:,} training examples with "
         f"{LABELS[first['fit_labels']]}, strength by leave-one-out on these; scored on n = "
         f"{first['n']:,} ({plain(first['dataset'])}, {_set(first)}). {_pooling(first['pool'])} "
-        f"BatchNorm `{first['norm']}`. Intervals: 95 % over examples (Wilson), for this one network and its "
-        "probe; other seeds are another variance. Null: the chance of the probe's own predictions. "
-        "Behind the cut where a line no longer rises lies the tunnel."
+        f"BatchNorm `{first['norm']}`. Intervals: 95 % over examples (Wilson), for this one "
+        "network and its probe; other seeds are another variance. Null: the chance of the probe's "
+        "own predictions. Behind the cut where a line no longer rises lies the tunnel."
     )
     _beside_splices(first)
     with st.expander("Numbers"):

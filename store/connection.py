@@ -73,6 +73,11 @@ def _open(path: Path, read_only: bool, patience: float) -> duckdb.DuckDBPyConnec
             pause = min(pause * 1.5, 0.1)
 
 
+def _is_damage(problem: duckdb.Error) -> bool:
+    # A wrong checksum comes as the bare class, a wrong question as one of its subclasses.
+    return isinstance(problem, DAMAGE) or type(problem) is duckdb.Error
+
+
 def is_disk_full(problem: Exception) -> bool:
     """Tell whether an error means that the disk has no room left."""
     if isinstance(problem, OSError):
@@ -146,7 +151,9 @@ def reading_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             yield connection
         finally:
             connection.close()
-    except DAMAGE as problem:
+    except duckdb.Error as problem:
+        if not _is_damage(problem):
+            raise
         reason = str(problem).splitlines()[0][:300]
         raise StoreError(
             f"{path}: expected a whole store and room for temporary files, got: {reason}; "

@@ -22,6 +22,17 @@ def _remember() -> None:
     )
 
 
+def resolved(
+    parameter: str, asked: str, options: Sequence[str], default: str
+) -> tuple[str, str | None]:
+    """Return one of the options, and a sentence where what a link asked for is none of them."""
+    if asked in options:
+        return asked, None
+    return default, (
+        f"{parameter}={plain(asked)} is not in this store; showing {plain(default)} instead."
+    )
+
+
 def _bound(
     widget: Callable[..., Any],
     label: str,
@@ -30,12 +41,11 @@ def _bound(
     default: str,
     **options_of_widget: Any,
 ) -> str:
-    asked = st.query_params.get(parameter, default)
-    if asked not in options:
-        st.warning(
-            f"{parameter}={plain(asked)} is not in this store; showing {plain(default)} instead."
-        )
-        asked = default
+    asked, complaint = resolved(
+        parameter, st.query_params.get(parameter, default), options, default
+    )
+    if complaint:
+        st.warning(complaint)
     key = PREFIX + parameter
     st.session_state[key] = asked
     chosen: str = widget(
@@ -45,7 +55,8 @@ def _bound(
         on_change=_remember,
         **options_of_widget,
     )
-    return chosen or asked
+    # The browser says what was chosen: whoever writes to the server by hand may say anything.
+    return chosen if chosen in options else asked
 
 
 def select(

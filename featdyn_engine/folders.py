@@ -14,7 +14,9 @@ IN_TOML = re.compile(r"(\b(?:corruption_)?folder\s*=\s*)([\"'])(.*?)\2")
 
 def shortened(config: str) -> str:
     """Return the JSON of a configuration with the last name of each folder in place of its path."""
-    return json.dumps(_shortened(json.loads(config)), sort_keys=True)
+    content = json.loads(config)
+    changed = _shortened(content)
+    return config if changed == content else json.dumps(changed)
 
 
 def shortened_toml(text: str) -> str:

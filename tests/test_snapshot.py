@@ -2,17 +2,28 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from featdyn_engine import checkpoints, folders, halving, snapshot
-from featdyn_engine.api import load_eval, load_network, load_run
+from featdyn_engine.api import load_eval, load_evaluation, load_network, load_run
 from featdyn_engine.data import bundled, digits
 from featdyn_engine.data import registry as data_registry
-from featdyn_engine.domain import DataConfig, InputError
+from featdyn_engine.domain import (
+    DataConfig,
+    EvalConfig,
+    InputError,
+    NetworkConfig,
+    Recipe,
+    RunConfig,
+)
+from featdyn_engine.parts import part_path
 from featdyn_engine.pipeline import engine_lock
 from featdyn_engine.snapshot import Choice, parsed_steps
 from featdyn_engine.verification import verify
@@ -85,7 +96,7 @@ def test_the_other_study_brings_all_of_its_tables(home: Path, tmp_path: Path) ->
 
 
 def test_networks_and_images_are_those_of_the_home(home: Path, whole: Path) -> None:
-    for run_id in runs_of(home):
+    for run_id in runs_of(whole):
         assert load_run(whole, run_id) == load_run(home, run_id)
         ours, theirs = (load_network(each, run_id, 10).state_dict() for each in (whole, home))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
@@ -182,7 +193,7 @@ def test_half_is_half_where_no_prediction_changes(home: Path, tmp_path: Path) ->
         == len(STEPS) * 2
     )
     halved = 0
-    for run_id in runs_of(home):
+    for run_id in runs_of(tmp_path / "out"):
         ours = checkpoints.run_folder(home, run_id)
         theirs = checkpoints.run_folder(tmp_path / "out", run_id)
         for one, other in zip(checkpoints.listing(ours), checkpoints.listing(theirs), strict=True):
@@ -303,16 +314,13 @@ def test_folders_of_this_machine_stay_here() -> None:
 
 
 def test_a_set_that_is_not_embedded_needs_its_licence_said(tmp_path: Path) -> None:
-    config = DataConfig(name="parquet", folder="/data/mine", sha256="0" * 64)
-    run = load_run_with(config)
+    run = run_on(DataConfig(name="parquet", folder="/data/mine", sha256="0" * 64))
     left_out = snapshot._sources([run], [], (), tmp_path)
     brought = snapshot._sources([run], [], ("parquet",), tmp_path)
     assert [each.brought for each in (*left_out.values(), *brought.values())] == [False, True]
 
 
-def load_run_with(data: DataConfig) -> Any:
-    from featdyn_engine.domain import NetworkConfig, Recipe, RunConfig
-
+def run_on(data: DataConfig) -> RunConfig:
     return RunConfig(
         data=data,
         network=NetworkConfig(name="mlp"),
@@ -330,9 +338,17 @@ def test_images_left_out_are_never_looked_for_elsewhere(
         data_registry.load(DataConfig(name="parquet", folder=str(tmp_path)), tmp_path)
 
 
-def test_stored_sets_can_be_loaded_from_a_snapshot(tiny_home: Path, tmp_path: Path) -> None:
-    take(tiny_home, tmp_path / "out", steps=())
-    eval_id = next((tiny_home / "parts" / "evaluations").iterdir()).stem
-    ours, theirs = load_eval(tmp_path / "out", eval_id), load_eval(tiny_home, eval_id)
+def test_stored_sets_can_be_loaded_from_a_snapshot(tmp_path: Path) -> None:
+    config = EvalConfig(data=DataConfig(name="digits", folder="/home/me/secret"), split="test", n=9)
+    rows = [{"config": json.dumps(asdict(config))}]
+    part = part_path(tmp_path / "home", "evaluations", config.eval_id)
+    part.parent.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), part)
+    snapshot._copy_evaluation(tmp_path / "home", tmp_path / "out", config.eval_id)
+    ours = load_eval(tmp_path / "out", config.eval_id)
+    theirs = load_eval(tmp_path / "home", config.eval_id)
     assert torch.equal(ours[0], theirs[0])
     assert torch.equal(ours[1], theirs[1])
+    stored = load_evaluation(tmp_path / "out", config.eval_id)
+    assert stored.eval_id == config.eval_id
+    assert stored.data.folder == "secret"

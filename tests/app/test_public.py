@@ -27,10 +27,10 @@ from tests.store.rows import listing
 ROOT = Path(__file__).parents[2]
 PATHS = [page.path for page in PAGES]
 # Every parameter that some page has, and one that none has.
-PARAMETERS = (
-    "study split test_set train_set metric norm cut run set place control kind step setting "
-    "pairs weighting method probe nosuch"
-).split()
+PARAMETERS = [
+    *("study", "split", "test_set", "train_set", "metric", "norm", "cut", "run", "set", "place"),
+    *("control", "kind", "step", "setting", "pairs", "weighting", "method", "probe", "nosuch"),
+]
 HARM = (
     "../../../../etc/passwd",
     "..%2f..%2fetc%2fpasswd",

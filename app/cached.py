@@ -1,4 +1,4 @@
-"""Every cached read: answers are kept until the store's revision moves on."""
+"""Every cached read: answers are kept until the store becomes another."""
 
 from pathlib import Path
 
@@ -6,36 +6,37 @@ import polars as pl
 import streamlit as st
 
 from store import queries, sandbox
-from store.connection import reading
-from store.home import engine_at_work, home_from_environment, revision
+from store.connection import reading_file
+from store.home import engine_at_work, revision
+from store.source import database_from_environment, state
 
 
 @st.cache_data(max_entries=200, show_spinner="Reading the store ...")
 def _answer(
-    home: Path,
-    revision: int,  # noqa: ARG001 (part of the cache's key)
+    database: Path,
+    state: str,  # noqa: ARG001 (part of the cache's key)
     question: str,
     arguments: tuple[object, ...],
 ) -> pl.DataFrame:
     plain = [list(item) if isinstance(item, tuple) else item for item in arguments]
-    with reading(home) as connection:
+    with reading_file(database) as connection:
         frame: pl.DataFrame = getattr(queries, question)(connection, *plain)
     return frame
 
 
 def store_revision() -> int:
     """Return the counter of ingests of the store that the pages show."""
-    return revision(home_from_environment())
+    return revision(database_from_environment().parent)
 
 
 def engine() -> dict[str, str] | None:
     """Say which engine is at work on the store; None where none is."""
-    return engine_at_work(home_from_environment())
+    return engine_at_work(database_from_environment().parent)
 
 
 @st.cache_data(max_entries=20, show_spinner="Asking the store ...")
-def _own(home: Path, revision: int, sql: str) -> tuple[pl.DataFrame, bool]:  # noqa: ARG001
-    answer = sandbox.run(home, sql)
+def _own(database: Path, state: str, sql: str) -> tuple[pl.DataFrame, bool]:  # noqa: ARG001
+    answer = sandbox.run(database, sql)
     return answer.frame, answer.cut
 
 
@@ -44,8 +45,8 @@ def ask_in_sql(sql: str) -> tuple[pl.DataFrame, bool]:
 
     Raises store.sandbox.RefusedError where it is refused or ends early.
     """
-    home = home_from_environment()
-    answer: tuple[pl.DataFrame, bool] = _own(home, revision(home), sql)
+    database = database_from_environment()
+    answer: tuple[pl.DataFrame, bool] = _own(database, state(database), sql)
     return answer
 
 
@@ -54,6 +55,6 @@ def ask(question: str, *arguments: object) -> pl.DataFrame:
 
     Raises StoreMissingError where there is no store, StoreError where it can't be read.
     """
-    home = home_from_environment()
-    answer: pl.DataFrame = _answer(home, revision(home), question, arguments)
+    database = database_from_environment()
+    answer: pl.DataFrame = _answer(database, state(database), question, arguments)
     return answer

@@ -6,6 +6,8 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from app.words import plain, shortened
+
 PREFIX = "url_"
 
 
@@ -35,6 +37,17 @@ def link() -> str:
     return f"{st.context.url}?{urlencode(parameters)}" if parameters else str(st.context.url)
 
 
+def resolved(
+    parameter: str, asked: str, options: Sequence[str], default: str
+) -> tuple[str, str | None]:
+    """Return one of the options, and a sentence where what a link asked for is none of them."""
+    if asked in options:
+        return asked, None
+    return default, (
+        f"{parameter}={plain(asked)} is not in this store; showing {plain(default)} instead."
+    )
+
+
 def _bound(
     widget: Callable[..., Any],
     label: str,
@@ -43,10 +56,11 @@ def _bound(
     default: str,
     **options_of_widget: Any,
 ) -> str:
-    asked = st.query_params.get(parameter, default)
-    if asked not in options:
-        st.warning(f"{parameter}={asked} is not in this store; showing {default} instead.")
-        asked = default
+    asked, complaint = resolved(
+        parameter, st.query_params.get(parameter, default), options, default
+    )
+    if complaint:
+        st.warning(complaint)
     key = PREFIX + parameter
     st.session_state[key] = asked
     chosen: str = widget(
@@ -56,7 +70,8 @@ def _bound(
         on_change=_remember,
         **options_of_widget,
     )
-    return chosen or asked
+    # The browser says what was chosen: whoever writes to the server by hand may say anything.
+    return chosen if chosen in options else asked
 
 
 def select(
@@ -67,7 +82,15 @@ def select(
     names: Callable[[str], str] = str,
 ) -> str:
     """Choose one of many from a list."""
-    return _bound(st.selectbox, label, parameter, options, default, format_func=names, width=210)
+    return _bound(
+        st.selectbox,
+        label,
+        parameter,
+        options,
+        default,
+        format_func=lambda option: shortened(names(option)),
+        width=210,
+    )
 
 
 def segments(
@@ -79,7 +102,13 @@ def segments(
 ) -> str:
     """Choose one of a few, all in sight."""
     return _bound(
-        st.segmented_control, label, parameter, options, default, format_func=names, required=True
+        st.segmented_control,
+        label,
+        parameter,
+        options,
+        default,
+        format_func=lambda option: plain(names(option)),
+        required=True,
     )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from app.charts import epoch_label
+from app.words import plain
 
 # Smaller differences are no more than a straight line between two checkpoints can miss.
 LEAST_DIFFERENCE = 0.05
@@ -129,8 +130,8 @@ def _untold(points: pl.DataFrame, arms: tuple[str, str], matched_by: str) -> str
     for arm in arms:
         values = points.filter(pl.col("arm") == arm)[matched_by].drop_nulls().to_list()
         if not values:
-            return f"{matched_by.replace('_', ' ')} of {arm} is not in the store"
-        reached.append(f"{arm} {_range(min(values), max(values), matched_by)}")
+            return f"{matched_by.replace('_', ' ')} of {plain(arm)} is not in the store"
+        reached.append(f"{plain(arm)} {_range(min(values), max(values), matched_by)}")
     return f"too few checkpoints in a range in common: {'; '.join(reached)}"
 
 
@@ -147,7 +148,7 @@ def _verdict(points: pl.DataFrame, first: str, second: str) -> str:
             verdict = "they differ" if each.differs else "no difference shows"
             phrases.append(f"at {place} {verdict} {_said(each, name)}")
     both = "; ".join(phrases)
-    pair = f"{first} against {second}"
+    pair = f"{plain(first)} against {plain(second)}"
     if not told:
         return f"Whether the arms differ can't be told, {pair}: {both}."
     if len(told) == 1:
@@ -181,7 +182,7 @@ def matched_basis(points: pl.DataFrame) -> str:
     seeds = points.group_by("arm", maintain_order=True).agg(pl.col("run_id").n_unique())
     counts = dict(seeds.iter_rows())
     if min(counts.values()) > 1:
-        of_arms = ", ".join(f"{count} of {arm}" for arm, count in counts.items())
+        of_arms = ", ".join(f"{count} of {plain(arm)}" for arm, count in counts.items())
         variance = f"over seeds (t; {of_arms}), the examples held fixed"
     else:
         variance = "over examples; of some arm there is one seed, so nothing about other trainings"
@@ -213,9 +214,9 @@ def equal_epoch(cells: pl.DataFrame, names: dict[str, str], cut: str, split: str
         f"({cell['accuracy_low']:.1%} to {cell['accuracy_high']:.1%})"
         for cell in row.iter_rows(named=True)
     }
-    parts = [f"{intervals[key]} with {names[key]}" for key in names if key in intervals]
+    parts = [f"{intervals[key]} with {plain(names[key])}" for key in names if key in intervals]
     return (
-        f"Equal epoch: the first blocks up to {cut}, taken from epoch "
+        f"Equal epoch: the first blocks up to {plain(cut)}, taken from epoch "
         f"{epoch_label(row['shallow_epoch'][0])}, under the final deep part score "
         f"{', '.join(parts)} ({split} set, n = {row['n'][0]:,}; intervals: 95 % over examples, "
         "single runs)."

@@ -19,8 +19,11 @@ from app.views import (
     runs,
     trajectories,
 )
+from app.words import plain
 from store.connection import StoreMissingError
 from store.home import StoreError
+
+LONGEST_CAUSE = 600
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,6 @@ def shown(page: Page) -> Callable[[], None]:
             )
         except StoreError as problem:
             st.header(page.title, anchor=False)
-            st.error(str(problem))
+            st.error(plain(problem, LONGEST_CAUSE))
 
     return render

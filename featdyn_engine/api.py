@@ -1,6 +1,7 @@
 """For notebooks and oracles: stored networks and evaluation sets, read from files alone."""
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,11 +15,14 @@ from featdyn_engine.models import registry as model_registry
 from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.parts import part_path
 
+# Of runs and evaluation sets: what anything else names, a path say, the home doesn't have.
+IDENTITY = re.compile(r"[0-9a-f]{12}")
+
 
 def load_run(home: str | Path, run_id: str) -> RunConfig:
     """Return the configuration of a run. Raises InputError where the home has no such run."""
     path = checkpoints.run_folder(Path(home), run_id) / "config.json"
-    if not path.is_file():
+    if not IDENTITY.fullmatch(run_id) or not path.is_file():
         known = sorted(folder.name for folder in (Path(home) / "runs").glob("*"))
         raise InputError(
             f"expected a run of {home} ({', '.join(known) or 'it has none'}), got {run_id!r}"
@@ -48,7 +52,7 @@ def load_network(home: str | Path, run_id: str, step: int) -> BlockNetwork:
 def load_evaluation(home: str | Path, eval_id: str) -> EvalConfig:
     """Return what an evaluation set is. Raises InputError for one that the home doesn't have."""
     path = part_path(Path(home), "evaluations", eval_id)
-    if not path.is_file():
+    if not IDENTITY.fullmatch(eval_id) or not path.is_file():
         raise InputError(f"expected an evaluation set of {home}, got {eval_id!r}")
     return EvalConfig.from_json(json.loads(pq.read_table(path)["config"][0].as_py()))
 

@@ -16,7 +16,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from featdyn_engine.domain import Checkpoint
+from featdyn_engine.domain import Checkpoint, InputError
 from featdyn_engine.files import sha256_of, write_json, write_tensors
 
 RESUME = "resume.safetensors"
@@ -50,12 +50,17 @@ def listing(folder: Path) -> list[Checkpoint]:
 def load(folder: Path, step: int) -> dict[str, Tensor]:
     """Load the state dict of a step, its hash checked.
 
-    Raises FileNotFoundError where there is none, ValueError for a file that was changed.
+    Raises FileNotFoundError where there is none, InputError where its file was lost or changed.
     """
     path = _path(folder, step)
     record = json.loads(path.with_suffix(".json").read_text())
+    if not path.is_file():
+        raise InputError(
+            f"{path}: expected the file that its record beside it names, found none; put it back, "
+            f"or remove {folder} and parts/metrics/{folder.name}.parquet and run the study again"
+        )
     if sha256_of(path) != record["sha256"]:
-        raise ValueError(
+        raise InputError(
             f"{path}: expected the bytes that training wrote, got others (its hash differs); "
             f"remove {folder} and parts/metrics/{folder.name}.parquet, then run the study again"
         )

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, whatever kills the process that writes them."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,11 +13,24 @@ import safetensors.torch
 from torch import Tensor
 
 TEMPORARY_SUFFIX = ".partial"
+# The store reads the same variable (store/home.py); workers do without the store.
+READ_ONLY = "FEATDYN_READONLY"
+
+
+def is_read_only() -> bool:
+    """Whether FEATDYN_READONLY is 1: no file is written, and no code of a data folder imported."""
+    return os.environ.get(READ_ONLY) == "1"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; when the block ends well, it takes the place of ``path`` at once."""
+    """Yield a temporary path; when the block ends well, it takes the place of ``path`` at once.
+
+    Raises OSError (EROFS) under FEATDYN_READONLY, as a read-only disk does: whoever can do without
+    the file goes on.
+    """
+    if is_read_only():
+        raise OSError(errno.EROFS, f"{READ_ONLY}=1, so nothing is written", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
     try:

@@ -22,8 +22,9 @@ from featdyn_engine.planning import Plan
 from featdyn_engine.study import Study
 from featdyn_engine.units import Failure
 from store import queries, results
-from store.connection import reading, refuse_newer_store
-from store.home import database_path
+from store.connection import reading, reading_file, refuse_newer_store
+from store.home import database_path, is_read_only, refuse_to_write
+from store.source import database_from_environment
 
 STUDIES = pa.schema(
     [
@@ -80,9 +81,10 @@ class Watcher(Protocol):
 def engine_lock(home: Path, command: str) -> Iterator[None]:
     """Hold a home for one engine; the lock goes with its process, however that ends.
 
-    Raises InputError that says who holds it, StoreError for a store of a newer schema; neither
-    leaves a trace in the home.
+    Raises InputError that says who holds it, StoreError for a store of a newer schema, a home that
+    is only read (``store.home.refuse_to_write``); none leaves a trace in the home.
     """
+    refuse_to_write(home, command)
     # A damaged store passes here: ``open_store`` sets it aside and makes it anew.
     with suppress(duckdb.Error):
         refuse_newer_store(database_path(home))
@@ -232,8 +234,10 @@ def _unfitted(study: Study, home: Path) -> Iterator[str]:
 def rebuild(home: Path) -> int:
     """Make the database anew from files, under the engine's lock; return the number of parts.
 
-    Raises InputError where the home has no parts, or another engine holds it.
+    Raises InputError where the home has no parts, or another engine holds it; StoreError where the
+    home is only read.
     """
+    refuse_to_write(home, "featdyn rebuild")
     if not (home / "parts").is_dir():
         raise InputError(f"{home}: expected a home with parts/, found none; run `featdyn demo`")
     with engine_lock(home, "featdyn rebuild"):
@@ -242,6 +246,8 @@ def rebuild(home: Path) -> int:
 
 def _is_free(home: Path) -> bool:
     # A killed engine leaves its card behind, but never its lock.
+    if is_read_only():
+        return True  # asking would write the lock's file
     try:
         with FileLock(home / "engine.lock", timeout=0):
             return True
@@ -250,11 +256,15 @@ def _is_free(home: Path) -> bool:
 
 
 def status(home: Path) -> Iterator[str]:
-    """Lines that say what a home holds. Raises StoreMissingError where it has no store."""
-    with reading(home) as connection:
+    """Lines that say what a home, or FEATDYN_STORE, holds.
+
+    Raises StoreMissingError where there is no store.
+    """
+    database = database_from_environment(home)
+    with reading_file(database) as connection:
         studies = queries.studies(connection)
         units = queries.unit_counts(connection)
-    yield f"{home / 'featdyn.duckdb'}"
+    yield str(database)
     for study, title, runs, finished in studies.iter_rows():
         yield f"study {study} ({title}): {finished} of {runs} runs finished"
     for kind, count, seconds in units.iter_rows():

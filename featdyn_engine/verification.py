@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featdyn_engine import checkpoints
+from featdyn_engine import checkpoints, manifest
 from featdyn_engine.domain import RunConfig
 from featdyn_engine.parts import METADATA_KEY, part_path
 from store import queries, results
@@ -30,8 +30,10 @@ class Verdict:
 def verify(home: Path) -> Verdict:
     """Check every checkpoint, part and row of a home; reads all, changes nothing.
 
-    Raises StoreMissingError where the home has no store.
+    A snapshot is held to its manifest. Raises StoreMissingError where the home has no store.
     """
+    if (home / manifest.NAME).exists():
+        return _of_snapshot(home)
     begun = {path.parent for path in (home / "runs").glob("*/config.json")}
     finished = {home / "runs" / part.stem for part in (home / "parts").glob("metrics/*.parquet")}
     runs = sorted(begun | finished)
@@ -41,6 +43,13 @@ def verify(home: Path) -> Verdict:
     findings += _of_rows(home, parts)
     count = sum(len(list(folder.glob("checkpoints/step-*.json"))) for folder in runs)
     return Verdict(len(runs), count, len(parts), tuple(findings))
+
+
+def _of_snapshot(home: Path) -> Verdict:
+    found = [*manifest.findings(home)]
+    runs, parts = list((home / "runs").glob("*")), list((home / "parts").glob("*/*.parquet"))
+    count = len(list((home / "runs").glob("*/checkpoints/step-*.json")))
+    return Verdict(len(runs), count, len(parts), tuple(found))
 
 
 def _of_run(home: Path, folder: Path) -> Iterator[str]:

@@ -7,6 +7,7 @@ open, query, close; the engine computes first and opens to write. Both retry wit
 import errno
 import os
 import random
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +15,27 @@ from pathlib import Path
 
 import duckdb
 
-from store.home import StoreError, database_path
+from store.home import StoreError, database_path, is_read_only
 
 MIGRATIONS = sorted((Path(__file__).parent / "migrations").glob("*.sql"))
 READ_PATIENCE_SECONDS = 20.0
 WRITE_PATIENCE_SECONDS = 120.0
+# A store may be somebody else's: its views reach no file and no network, and bring no extension.
+# What does not fit into memory goes to a bounded folder for temporary files, not beside the store.
+READING: dict[str, str | bool] = {
+    "enable_external_access": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "max_temp_directory_size": "1GB",
+}
+# What a damaged file, or one that is no database, makes DuckDB raise while it is read.
+DAMAGE = (
+    duckdb.IOException,
+    duckdb.InternalException,
+    duckdb.FatalException,
+    duckdb.SerializationException,
+    duckdb.OutOfMemoryException,
+)
 
 
 class StoreMissingError(StoreError):
@@ -28,6 +45,13 @@ class StoreMissingError(StoreError):
 def _is_busy(problem: duckdb.Error) -> bool:
     text = str(problem)
     return "Could not set lock" in text or "Conflicting lock" in text
+
+
+def _config(read_only: bool) -> dict[str, str | bool | int | float | list[str]]:
+    if not read_only:
+        return {}
+    folder = Path(tempfile.gettempdir()) / f"featdyn-spill-{os.getpid()}"
+    return {**READING, "temp_directory": str(folder)}
 
 
 def open_file(
@@ -41,7 +65,8 @@ def open_file(
     pause = 0.005
     while True:
         try:
-            return duckdb.connect(str(path), read_only=read_only, config=options or {})
+            config = {**_config(read_only), **(options or {})}
+            return duckdb.connect(str(path), read_only=read_only, config=config)
         except duckdb.Error as problem:
             if not _is_busy(problem):
                 raise
@@ -53,6 +78,11 @@ def open_file(
             # Random pauses: two processes that retry in step would block each other for ever.
             time.sleep(pause * (0.5 + random.random()))
             pause = min(pause * 1.5, 0.1)
+
+
+def _is_damage(problem: duckdb.Error) -> bool:
+    # A wrong checksum comes as the bare class, a wrong question as one of its subclasses.
+    return isinstance(problem, DAMAGE) or type(problem) is duckdb.Error
 
 
 def is_disk_full(problem: Exception) -> bool:
@@ -107,30 +137,43 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
 
 @contextmanager
 def reading(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the store of a home to read.
+    """Open the store of a home to read (see ``reading_file``)."""
+    with reading_file(database_path(home)) as connection:
+        yield connection
 
-    Raises StoreMissingError where there is no database, StoreError for one of another schema, one
-    that stays locked for 20 s, and a file that is damaged or no database.
+
+@contextmanager
+def reading_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database file to read.
+
+    Raises StoreMissingError where there is none, StoreError for one of another schema, one that
+    stays locked for 20 s, and one that is damaged, then or while it is read.
     """
-    path = database_path(home)
     if not path.is_file():
-        raise StoreMissingError(f"{home}: expected a store, found none; run `featdyn demo`")
+        raise StoreMissingError(f"{path.parent}: expected a store, found none; run `featdyn demo`")
     try:
-        with open_file(path, read_only=True, patience=READ_PATIENCE_SECONDS) as connection:
-            _refuse_other_schema(home, path, connection)
+        connection = open_file(path, read_only=True, patience=READ_PATIENCE_SECONDS)
+        try:
+            _refuse_other_schema(path, schema_version(connection))
             yield connection
-    except duckdb.IOException as problem:
-        reason = str(problem).splitlines()[0]
+        finally:
+            connection.close()
+    except duckdb.Error as problem:
+        if not _is_damage(problem):
+            raise
+        reason = str(problem).splitlines()[0][:300]
         raise StoreError(
-            f"{path}: expected a store that can be read, got: {reason}; run `featdyn rebuild`"
+            f"{path}: expected a whole store and room for temporary files, got: {reason}; "
+            "run `featdyn rebuild`, or put a sound copy in its place"
         ) from problem
 
 
-def _refuse_other_schema(home: Path, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
-    version = schema_version(connection)
+def _refuse_other_schema(path: Path, version: int) -> None:
     _refuse_newer(path, version)
     if version == 0:
-        raise StoreMissingError(f"{home}: expected a store, found an empty one; run `featdyn demo`")
+        raise StoreMissingError(
+            f"{path.parent}: expected a store, found an empty one; run `featdyn demo`"
+        )
     if version < len(MIGRATIONS):
         raise StoreError(
             f"{path}: expected schema {len(MIGRATIONS)}, got {version}; run `featdyn rebuild`"
@@ -153,7 +196,10 @@ def writing_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a database file to write (see ``writing``).
 
     Raises OSError (ENOSPC) where the disk has no room left; what was there stays readable.
+    StoreError under FEATDYN_READONLY.
     """
+    if is_read_only():
+        raise StoreError(f"{path}: FEATDYN_READONLY=1, so nothing is written; unset it")
     refuse_newer_store(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,4 +1,4 @@
-"""FEATDYN_HOME: the folder that holds the database, the runs and the parts."""
+"""FEATDYN_HOME: the folder that holds the database, the runs and the parts; what may be written."""
 
 import fcntl
 import json
@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 VARIABLE = "FEATDYN_HOME"
+READ_ONLY = "FEATDYN_READONLY"
+OTHER_STORE = "FEATDYN_STORE"
+# The manifest of ``featdyn snapshot``: a home that has one is read and never written.
+MANIFEST = "snapshot.json"
 
 
 class StoreError(ValueError):
@@ -47,6 +51,35 @@ def engine_at_work(home: Path) -> dict[str, str] | None:
     except (OSError, ValueError):
         return None
     return None
+
+
+def is_read_only() -> bool:
+    """Whether FEATDYN_READONLY is 1: then nothing is written, here or by the engine.
+
+    Raises StoreError for a value other than 0 and 1, lest a typing error opens a store to writers.
+    """
+    value = os.environ.get(READ_ONLY, "")
+    if value not in ("", "0", "1"):
+        raise StoreError(f"{READ_ONLY}: expected 1 (or 0, or nothing), got {value!r}")
+    return value == "1"
+
+
+def refuse_to_write(home: Path, command: str) -> None:
+    """Raise StoreError, before anything is written, where ``command`` may not write."""
+    if is_read_only():
+        raise StoreError(
+            f"{READ_ONLY}=1: expected a command that only reads, got `{command}`; unset {READ_ONLY}"
+        )
+    if os.environ.get(OTHER_STORE):
+        raise StoreError(
+            f"{OTHER_STORE} is set: that store is read, never written, and `{command}` writes; "
+            f"unset {OTHER_STORE}"
+        )
+    if (home / MANIFEST).exists():
+        raise StoreError(
+            f"{home}: expected a home to write to for `{command}`, got a snapshot, which is only "
+            f"read; set {VARIABLE} to another folder"
+        )
 
 
 def database_path(home: Path) -> Path:

@@ -19,8 +19,8 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from store.connection import READ_PATIENCE_SECONDS, open_file, reading
-from store.home import StoreError, database_path
+from store.connection import READ_PATIENCE_SECONDS, open_file, reading_file
+from store.home import StoreError
 
 SECONDS = 10.0
 MEMORY_MB = 512
@@ -78,8 +78,8 @@ def check(sql: str) -> None:
         raise RefusedError(f"expected a SELECT, got {kind.name}: {VIEWS_ONLY}")
 
 
-def run(home: Path, sql: str, limits: Limits | None = None) -> Answer:
-    """Answer a query on the store of a home, within limits.
+def run(database: Path, sql: str, limits: Limits | None = None) -> Answer:
+    """Answer a query on a database file of the store, within limits.
 
     Raises RefusedError where it is no single SELECT, reaches outside the views, fails, or takes
     more time or memory than it may; StoreError where the store can't be read.
@@ -87,12 +87,12 @@ def run(home: Path, sql: str, limits: Limits | None = None) -> Answer:
     limits = limits or Limits()
     check(sql)
     # The usual errors of a missing or foreign store come from here, in words that pages know.
-    with reading(home):
+    with reading_file(database):
         pass
     if not PLACES.acquire(timeout=limits.seconds):
         raise RefusedError(f"expected fewer than {AT_ONCE} queries at work here; try again shortly")
     try:
-        return _started(database_path(home), sql, limits)
+        return _started(database, sql, limits)
     finally:
         PLACES.release()
 

@@ -6,8 +6,11 @@ from collections.abc import Iterable
 import altair as alt
 import polars as pl
 
+from app.words import shortened
+
 # Two matrices and the two matched pictures stand in one row of a page 1,440 pixels wide.
 PANEL = 240
+LONGEST_TITLE = 60
 # A plot that stands alone: with its axis it still fits a page 390 pixels wide.
 WIDE = 280
 # Streamlit's default fits axes and legends into the size; here the size is that of the plot,
@@ -49,6 +52,8 @@ def title(text: str, subtitle: str | list[str] = "") -> alt.TitleParams:
 
     Its colour is for whoever draws the chart to say: it knows what it is drawn on.
     """
+    # A run's name may be of any length; the picture keeps its size.
+    text = shortened(text, LONGEST_TITLE)
     return alt.TitleParams(text, subtitle=subtitle, anchor="start")
 
 

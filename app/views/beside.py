@@ -7,6 +7,7 @@ from app import charts
 from app.cached import ask
 from app.views.figure import figure
 from app.views.scene import Scene
+from app.words import plain
 
 COMPARATORS = {
     "last": "last checkpoint",
@@ -67,7 +68,7 @@ def _horizons(scene: Scene) -> None:
             )
     st.caption(
         "How many updates back every shallow part still keeps the accuracy of the deep part's own "
-        f"network, but for that loss, at {scene.cut}; decided by a paired lower limit over "
+        f"network, but for that loss, at {plain(scene.cut)}; decided by a paired lower limit over "
         f"examples. {scene.about}, n = {max(stored['n'].to_list()):,}."
     )
 
@@ -156,7 +157,7 @@ def _connectivity(scene: Scene) -> None:
         ),
     )
     alone = stored.filter(pl.col("path") == "shallow_parameters")["cut"].unique(maintain_order=True)
-    elsewhere = f" The shallow part alone: at {', '.join(alone)}."
+    elsewhere = f" The shallow part alone: at {', '.join(map(plain, alone))}."
     st.caption(
         "Height of the loss on the straight line from an earlier network to the last one, above "
         "the line between its ends. Where a path has no barrier, a high splice may be linear "

@@ -9,6 +9,7 @@ from app.views import beside, cell, contrast, pair, scores
 from app.views.contrast import WILSON
 from app.views.figure import figure
 from app.views.scene import NORMS, Scene, choose
+from app.words import plain
 
 THUMBNAIL = 105
 ABOUT_LAGS = (
@@ -26,14 +27,14 @@ def render() -> None:
     words = "; ".join(f"`{norm}`: {NORMS[norm]}" for norm in scene.norms)
     st.caption(
         "The shallow part of one checkpoint under the deep part of another, every pair. "
-        f"BatchNorm {words}. {scene.shown.split.capitalize()} set: {scene.shown.title}."
+        f"BatchNorm {words}. {scene.shown.split.capitalize()} set: {plain(scene.shown.title)}."
     )
     cells = scene.cells()
     at_cut = cells.filter(pl.col("cut") == scene.cut)
     if at_cut.is_empty():
         st.info(
-            f"No splices of this set at {scene.cut} with this normalisation yet: name them in a "
-            "study (`evaluations`, `norm`, `cuts` of kind `splices`), then"
+            f"No splices of this set at {plain(scene.cut)} with this normalisation yet: name them "
+            "in a study (`evaluations`, `norm`, `cuts` of kind `splices`), then"
         )
         st.code("featdyn run STUDY.toml", language="bash")
         return
@@ -69,11 +70,12 @@ def _picture(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> Non
 
 def _every_cut(scene: Scene, cells: pl.DataFrame, present: dict[str, str]) -> None:
     st.subheader("Every cut", anchor=False)
-    st.caption(f"From top to bottom: {'; '.join(present.values())}. Colours and axes as above.")
+    rows = "; ".join(plain(name) for name in present.values())
+    st.caption(f"From top to bottom: {rows}. Colours and axes as above.")
     with st.container(horizontal=True, gap="small"):
         for cut in scene.cuts:
             with st.container(width=THUMBNAIL, gap="small"):
-                st.caption(f"**{cut}**" if cut == scene.cut else cut)
+                st.caption(f"**{plain(cut)}**" if cut == scene.cut else plain(cut))
                 of_cut = cells.filter(pl.col("cut") == cut)
                 for run_id in present:
                     matrix = of_cut.filter(pl.col("run_id") == run_id)

@@ -11,6 +11,7 @@ from app.cached import ask
 from app.selection import estimates, matched, means_of_arms, unique_cubes
 from app.views.figure import figure
 from app.views.scene import Scene
+from app.words import plain
 
 WILSON = "Null: chance. Intervals: 95 % over examples (Wilson), one training each."
 ABOUT_MATRIX = {
@@ -134,7 +135,7 @@ def caveats(
         )
     for name in undefined(at_cut, names, scene.metric):
         st.caption(
-            f"No retention for {name} on this set (grey): at no checkpoint is its accuracy "
+            f"No retention for {plain(name)} on this set (grey): at no checkpoint is its accuracy "
             "9 standard errors above chance. Agreement needs no labels: choose it instead."
         )
     formats = sorted(set(at_cut["dtype"]) - {"float32"})

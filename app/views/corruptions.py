@@ -9,6 +9,7 @@ from app.charts import epoch_label
 from app.exports import Provenance
 from app.views.figure import figure
 from app.views.study_choice import choose_study
+from app.words import plain
 
 SAME_SET = ["n", "subset", "official"]
 CLEAN = "clean"
@@ -84,7 +85,7 @@ def _basis(chosen: pl.DataFrame, chance: float) -> str:
     first = chosen.row(0, named=True)
     made = "official files" if first["official"] else "C-like: made by featdyn"
     return (
-        f"Test images of {first['dataset']}, n = {first['n']:,}, {made}. BatchNorm "
+        f"Test images of {plain(first['dataset'])}, n = {first['n']:,}, {made}. BatchNorm "
         f"`{first['norm']}`: statistics are never estimated on corrupted images. Intervals: 95 % "
         "over examples (Wilson), for these trainings; other seeds are another variance. Null: a "
         f"guess is right on {chance:.0%}."

@@ -8,6 +8,7 @@ from app.cached import ask
 from app.exports import Provenance
 from app.views.figure import figure
 from app.views.study_choice import choose_study
+from app.words import plain
 
 LABELS = {"true": "true labels", "trained_on": "labels trained on"}
 SAME_PROBES = ["eval_id", "fit_labels", "pool"]
@@ -50,10 +51,10 @@ def render() -> None:
     st.caption(
         f"Ridge classifiers on {first['fit_n']:,} training examples with "
         f"{LABELS[first['fit_labels']]}, strength by leave-one-out on these; scored on n = "
-        f"{first['n']:,} ({first['dataset']}, {_set(first)}). {_pooling(first['pool'])} BatchNorm "
-        f"`{first['norm']}`. Intervals: 95 % over examples (Wilson), for this one network and its "
-        "probe; other seeds are another variance. Null: the chance of the probe's own predictions. "
-        "Behind the cut where a line no longer rises lies the tunnel."
+        f"{first['n']:,} ({plain(first['dataset'])}, {_set(first)}). {_pooling(first['pool'])} "
+        f"BatchNorm `{first['norm']}`. Intervals: 95 % over examples (Wilson), for this one "
+        "network and its probe; other seeds are another variance. Null: the chance of the probe's "
+        "own predictions. Behind the cut where a line no longer rises lies the tunnel."
     )
     _beside_splices(first, study)
     with st.expander("Numbers"):

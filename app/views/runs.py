@@ -10,7 +10,9 @@ from app.cached import ask
 from app.exports import Provenance
 from app.views.figure import figure
 from app.views.study_choice import choose_study
+from app.words import plain
 
+LONGEST_CAUSE = 400
 COLUMNS = [
     "name",
     "status",
@@ -119,7 +121,8 @@ def _failures(runs: pl.DataFrame) -> None:
     for run in runs.filter(pl.col("status") == "failed").iter_rows(named=True):
         step = run["failed_step"]
         where = "" if step is None else f" after {step:,} updates"
-        st.error(f"**{run['name']}** failed{where}: {run['failure'] or 'no cause was recorded'}")
+        cause = plain(run["failure"] or "no cause was recorded", LONGEST_CAUSE)
+        st.error(f"**{plain(run['name'])}** failed{where}: {cause}")
 
 
 def _table(runs: pl.DataFrame, columns: list[str]) -> None:

@@ -10,6 +10,7 @@ from app.cached import ask
 from app.exports import Provenance
 from app.selection import EvaluationSet, evaluation_sets, unique_cubes
 from app.views.study_choice import choose_study
+from app.words import plain
 
 SEEDS = ["single runs", "means over seeds"]
 METRICS = ["accuracy", "agreement", "retention"]
@@ -58,7 +59,8 @@ class Scene:
     def about(self) -> str:
         """Set and normalisation in a few words."""
         return (
-            f"{self.shown.split.capitalize()} set ({self.shown.title}), {' and '.join(self.norms)}"
+            f"{self.shown.split.capitalize()} set ({plain(self.shown.title)}), "
+            f"{' and '.join(self.norms)}"
         )
 
     def provenance(self, *queries: str, n: int, rest: str) -> Provenance:

@@ -8,6 +8,7 @@ from app.cached import ask
 from app.selection import against_control, of_norms, unique_cubes
 from app.views.figure import figure
 from app.views.scene import Scene
+from app.words import plain
 from featdyn_engine.domain import CONTROLS
 
 PAIRS = {
@@ -147,7 +148,7 @@ def _excess(scene: Scene, at_cut: pl.DataFrame, pairs: str, weighting: str) -> N
         where = choices.sort("depth")["cut"].unique(maintain_order=True).to_list()
         st.info(
             (
-                f"This set has controls at {', '.join(where)} only. "
+                f"This set has controls at {', '.join(map(plain, where))} only. "
                 if where
                 else "No controls yet. "
             )

@@ -8,6 +8,7 @@ from app.cached import ask
 from app.exports import Provenance
 from app.views.figure import figure
 from app.views.study_choice import choose_study
+from app.words import plain
 
 WARNING = "Distances and cluster sizes in a UMAP mean nothing."
 
@@ -97,7 +98,8 @@ def _draw(chosen: dict[str, object], study: str) -> None:
     )
     st.caption(
         f"{str(chosen['split']).capitalize()} set, n = {chosen['n']:,} examples followed, "
-        f"{chosen['cut']}, BatchNorm {chosen['norm']}; one run, so that no interval is drawn."
+        f"{plain(chosen['cut'])}, BatchNorm {chosen['norm']}; one run, so that no interval is "
+        "drawn."
     )
     with st.expander("How it was made, and the numbers"):
         st.json({"parameters": chosen["parameters"], "versions": chosen["versions"]})

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from featdyn_engine.data import digits, image_folder, parquet, torchvision_sets
+from featdyn_engine.data import bundled, digits, image_folder, parquet, torchvision_sets
 from featdyn_engine.data.dataset import MOST_PIXELS, Dataset
 from featdyn_engine.domain import DataConfig, InputError
+from featdyn_engine.files import is_read_only
 from featdyn_engine.randomness import generator
 
 # A source takes the configuration and the folder for downloads and decoded images
@@ -39,7 +40,7 @@ def load(config: DataConfig, home: Path) -> Dataset:
         raise InputError(
             f"data.name: expected one of {', '.join(sorted(DATASETS))}, got {config.name!r}"
         )
-    dataset = _whole(_without_options(config), home)
+    dataset = bundled.read(config, home) or _from_source(config, home)
     if config.sha256 is not None and dataset.sha256 != config.sha256:
         raise InputError(
             f"data: expected the images and labels that this study was planned with (sha256 "
@@ -55,6 +56,26 @@ def load(config: DataConfig, home: Path) -> Dataset:
             test_images=permuted(dataset.test_images),
         )
     return dataset
+
+
+def _from_source(config: DataConfig, home: Path) -> Dataset:
+    """Read a data set where it comes from.
+
+    Raises InputError under FEATDYN_READONLY, unless it ships inside a package: a home that is only
+    looked at neither downloads nor says which folders to read.
+    """
+    if is_read_only() and config.name not in EMBEDDED:
+        raise InputError(
+            f"data {config.name}: expected its images in {bundled.path_of(config, home)}, since "
+            f"FEATDYN_READONLY=1, got none; make the snapshot with --images {config.name} where "
+            "its licence allows"
+        )
+    return _whole(_without_options(config), home)
+
+
+def whole(config: DataConfig, home: Path) -> Dataset:
+    """Load a data set without its options; see ``load``."""
+    return load(replace(_without_options(config), sha256=config.sha256), home)
 
 
 def identified(config: DataConfig, home: Path) -> DataConfig:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from featdyn_engine.domain import InputError, NormLayer, Task
+from featdyn_engine.files import is_read_only
 from featdyn_engine.models.blocks import BlockNetwork
 
 # What becomes of features between layers is the factory's own business; a config says its
@@ -40,7 +41,17 @@ def _said(problem: Exception) -> str:
 
 
 def find(name: str) -> Callable[..., Any]:
-    """Import the factory ``module:factory``. Raises InputError where there is none."""
+    """Import the factory ``module:factory``.
+
+    Raises InputError where there is none, and under FEATDYN_READONLY: a home that is only looked
+    at never says what code to run.
+    """
+    if is_read_only():
+        _refuse(
+            "a network of the registry, since FEATDYN_READONLY=1",
+            f"{name!r}, code that is not imported then",
+            "evaluate it where you trust that code, without FEATDYN_READONLY",
+        )
     module_name, _, attribute = name.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
         _refuse("module:factory, two names of Python's", repr(name))

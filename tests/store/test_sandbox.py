@@ -10,6 +10,7 @@ import pytest
 
 from store import sandbox
 from store.connection import StoreMissingError
+from store.home import database_path
 from store.sandbox import Limits, RefusedError
 from tests.store.rows import listing
 
@@ -58,7 +59,7 @@ OUTSIDE = [
 
 
 def ask(home: Path, sql: str, limits: Limits | None = None) -> sandbox.Answer:
-    return sandbox.run(home, sql, limits)
+    return sandbox.run(database_path(home), sql, limits)
 
 
 def test_a_query_on_a_view_is_answered(cube_home: Path) -> None:

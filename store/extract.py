@@ -1,0 +1,128 @@
+"""A part of a store as a database of its own: the studies asked for, and what they need."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from store.connection import reading_file, writing_file
+from store.home import StoreError
+
+# Rows of these are chosen by study, run or set; those of the others by the unit they belong to.
+OWN_RULES = ("units", "study_runs", "failures", "evaluations", "schema_migrations")
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What was taken: ``studies``, ``run_ids`` and ``eval_ids`` in alphabetical order."""
+
+    studies: tuple[str, ...]
+    run_ids: tuple[str, ...]
+    eval_ids: tuple[str, ...]
+
+
+def extract(source: Path, target: Path, studies: Sequence[str]) -> Extracted:
+    """Write the rows of the named studies, or of all where none is named, to a new database.
+
+    A splice comes along only where both of its runs do. Raises StoreError for a study that the
+    store doesn't have; StoreMissingError and StoreError as ``reading_file`` does.
+    """
+    with reading_file(source) as connection:
+        rows = connection.execute("SELECT DISTINCT study FROM study_runs ORDER BY study").fetchall()
+    known = [study for (study,) in rows]
+    for study in studies:
+        if study not in known:
+            raise StoreError(
+                f"--study: expected one of {', '.join(known) or 'no study at all'}, got {study!r}"
+            )
+    wanted = sorted(set(studies or known))
+    with writing_file(target) as connection:
+        quoted = str(source).replace("'", "''")
+        connection.execute(f"ATTACH '{quoted}' AS source (READ_ONLY)")
+        connection.execute("BEGIN")
+        _copy(connection, wanted)
+        connection.execute("COMMIT")
+        connection.execute("DETACH source")
+        runs = connection.execute(
+            "SELECT DISTINCT run_id FROM base.study_runs ORDER BY run_id"
+        ).fetchall()
+        sets = connection.execute(
+            "SELECT eval_id FROM base.evaluations ORDER BY eval_id"
+        ).fetchall()
+    return Extracted(tuple(wanted), tuple(run for (run,) in runs), tuple(one for (one,) in sets))
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, studies: list[str]) -> None:
+    connection.execute(
+        "INSERT INTO base.study_runs BY NAME "
+        "FROM source.base.study_runs WHERE study IN (SELECT unnest(?))",
+        [studies],
+    )
+    chosen = "IN (SELECT run_id FROM base.study_runs)"
+    for table in ("units", "failures"):
+        connection.execute(
+            f"INSERT INTO base.{table} BY NAME FROM source.base.{table} WHERE run_id {chosen}"
+        )
+    columns = _columns(connection)
+    for table, names in columns.items():
+        if table in OWN_RULES:
+            continue
+        # Records of checkpoints bear their run's id; every other row that of a unit.
+        both_runs = f" AND shallow_run_id {chosen}" if "shallow_run_id" in names else ""
+        connection.execute(
+            f"INSERT INTO base.{table} BY NAME FROM source.base.{table} "
+            f"WHERE unit_id IN (SELECT unit_id FROM base.units){both_runs}"
+        )
+    used = " UNION ".join(
+        f"SELECT {name} FROM base.{table}"
+        for table, names in columns.items()
+        if table != "evaluations"
+        for name in ("eval_id", "other_eval_id")
+        if name in names
+    )
+    connection.execute(
+        "INSERT INTO base.evaluations BY NAME "
+        f"FROM source.base.evaluations WHERE eval_id IN ({used})"
+    )
+    connection.execute(
+        "INSERT INTO base.units BY NAME FROM source.base.units "
+        "WHERE kind = 'evaluations' AND unit_id IN (SELECT unit_id FROM base.evaluations)"
+    )
+
+
+def _columns(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """Names of the columns of every table in schema base of the database itself."""
+    rows = connection.execute(
+        "SELECT t.table_name, list(c.column_name) FROM duckdb_tables() AS t "
+        "JOIN duckdb_columns() AS c USING (table_oid, database_name) "
+        "WHERE t.schema_name = 'base' AND t.database_name = current_database() "
+        "GROUP BY t.table_name ORDER BY t.table_name"
+    ).fetchall()
+    return dict(rows)
+
+
+def rewrite(target: Path, config: Callable[[str], str], study: Callable[[str], str]) -> None:
+    """Put every configuration and study text of a database through a function of text."""
+    with writing_file(target) as connection:
+        for table, column, change in (
+            ("study_runs", "config", config),
+            ("study_runs", "study_toml", study),
+            ("evaluations", "config", config),
+        ):
+            texts = connection.execute(f"SELECT DISTINCT {column} FROM base.{table}").fetchall()
+            for (text,) in texts:
+                if text is not None and change(text) != text:
+                    connection.execute(
+                        f"UPDATE base.{table} SET {column} = ? WHERE {column} = ?",
+                        [change(text), text],
+                    )
+
+
+def replace_checkpoints(target: Path, records: Sequence[tuple[str, int, str, int]]) -> None:
+    """Put other files behind checkpoint records: rows of run_id, step, sha256, bytes."""
+    with writing_file(target) as connection:
+        connection.executemany(
+            "UPDATE base.checkpoints SET sha256 = ?3, bytes = ?4 WHERE run_id = ?1 AND step = ?2",
+            [list(record) for record in records],
+        )

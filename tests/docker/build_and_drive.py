@@ -1,0 +1,180 @@
+"""Build the images without a Docker engine and drive them as visitors do.
+
+    python tests/docker/build_and_drive.py WORK [--target explorer] [--mount PATH ...]
+
+Needs root on Debian, and `apt-get install buildah debootstrap`. In WORK: a base image made by
+debootstrap, buildah's storage, screenshots, and `report.json` with what was measured. The
+container runs in namespaces of its own: a read-only root, 512 MiB of /tmp, no network but the
+loopback, the user of the image, its process as number 1. A browser in the same network opens every
+page. `--mount` brings in what pip needs on this machine (its configuration, local packages),
+read-only, for the build alone.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SUITE = "bookworm"
+PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
+BASE = "localhost/featdyn-base"
+SEARCH_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SMALL_STUDY = "tests/docker/small.toml"
+MB = 1e6
+
+
+def buildah(work: Path, *words: str) -> str:
+    """Run buildah on storage inside ``work``; return what it prints."""
+    storage = ["--storage-driver", "vfs", "--root", str(work / "storage")]
+    command = ["buildah", *storage, "--runroot", str(work / "run"), *words]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    return done.stdout.strip()
+
+
+def make_base(work: Path, mirror: str) -> None:
+    """Make an image of a bare Debian with Python, where there is none yet."""
+    rootfs = work / "rootfs"
+    if not (rootfs / "usr/bin/python3").exists():
+        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE]
+        subprocess.run([*command, str(rootfs), mirror], check=True, stdout=subprocess.DEVNULL)
+    if BASE not in buildah(work, "images", "--format", "{{.Name}}").split():
+        container = buildah(work, "from", "scratch")
+        buildah(work, "add", "--quiet", container, str(rootfs), "/")
+        buildah(
+            work,
+            "config",
+            "--env",
+            SEARCH_PATH,
+            container,
+        )
+        buildah(work, "commit", "--quiet", "--rm", container, BASE)
+
+
+def build(work: Path, target: str, study: str, torch_index: str, mounts: list[str]) -> float:
+    """Build a target of the Dockerfile; return the seconds it took."""
+    words = ["bud", "--isolation", "chroot", "--network", "host", "--format", "docker", "--layers"]
+    words += ["--target", target, "--tag", f"localhost/featdyn:{target}"]
+    for argument in (f"BASE={BASE}", f"STUDY={study}", f"TORCH_INDEX={torch_index}"):
+        words += ["--build-arg", argument]
+    for mount in mounts:
+        words += ["--volume", f"{mount}:{mount}:ro"]
+    started = time.monotonic()
+    buildah(work, *words, ".")
+    return time.monotonic() - started
+
+
+def size(folder: Path) -> int:
+    """Bytes of the files under a folder, as on a disk."""
+    done = subprocess.run(["du", "-s", "-B1", str(folder)], stdout=subprocess.PIPE, check=True)
+    return int(done.stdout.split()[0])
+
+
+def start(root: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """Start the image's own command in namespaces of its own, its root read-only."""
+    words = [*config["Entrypoint"], *config["Cmd"]]
+    inside = (
+        'set -e; ip link set lo up; mount --make-rprivate /; mount --bind "$0" "$0"; '
+        'mount -t tmpfs -o size=512m,mode=1777 tmpfs "$0/tmp"; mount -t proc proc "$0/proc"; '
+        'mount --bind /dev "$0/dev"; mount -o remount,bind,ro "$0"; user="$1"; shift; '
+        'exec chroot --userspec="$user" "$0" /usr/bin/env -i "$@"'
+    )
+    place = ["-C", config.get("WorkingDir") or "/"]
+    command = ["unshare", "--mount", "--pid", "--net", "--fork", "sh", "-c", inside, str(root)]
+    command += [config["User"], *place, *config["Env"], *words]
+    return subprocess.Popen(command, stdout=sys.stderr, stderr=sys.stderr)
+
+
+def first_process(parent: int) -> int:
+    """Process, seen from outside, that is number 1 inside."""
+    for _ in range(200):
+        text = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        if text:
+            return int(text[0])
+        time.sleep(0.05)
+    raise RuntimeError("the container did not start")
+
+
+def enter(pid: int, *words: str, root: bool) -> list[str]:
+    """Return a command that runs inside the container's network, and its root if so asked."""
+    spaces = ["--net", "--mount", "--pid", "--root", "--wd"] if root else ["--net"]
+    return ["nsenter", "--target", str(pid), *spaces, "--", *words]
+
+
+def wait_healthy(pid: int, check: list[str], seconds: float) -> float:
+    """Ask the image's own health check until it is content; return the seconds it took."""
+    started = time.monotonic()
+    while time.monotonic() < started + seconds:
+        if subprocess.run(enter(pid, *check, root=True), check=False).returncode == 0:
+            return time.monotonic() - started
+        time.sleep(0.5)
+    raise RuntimeError(f"the container was not healthy within {seconds:.0f} s")
+
+
+def drive(work: Path, target: str, study: str, torch_index: str, mounts: list[str]) -> None:
+    """Build, run and open the image of a target; write what was found beside the others."""
+    found: dict[str, Any] = {"study": study or "demo"}
+    found["build_seconds"] = round(build(work, target, study, torch_index, mounts), 1)
+    image = json.loads(buildah(work, "inspect", "--type", "image", f"localhost/featdyn:{target}"))
+    config = image["Docker"]["config"]
+    container = buildah(work, "from", f"localhost/featdyn:{target}")
+    root = Path(buildah(work, "mount", container))
+    found["megabytes"] = round(size(root) / MB)
+    found["megabytes_of_the_base"] = round(size(work / "rootfs") / MB)
+    found["has_torch"] = bool(list(root.glob("venv/lib/python3*/site-packages/torch")))
+    process = start(root, config)
+    try:
+        pid = first_process(process.pid)
+        check = config["Healthcheck"]["Test"][1:]
+        found["healthy_after_seconds"] = round(wait_healthy(pid, check, 120), 1)
+        pages = enter(pid, sys.executable, str(Path(__file__).with_name("visit.py")), root=False)
+        visited = subprocess.run(
+            [*pages, str(work / target)], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        found["pages"] = json.loads(visited.stdout)
+        rss = Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]
+        found["resident_megabytes"] = round(int(rss) * 1024 / MB)
+        stopped = time.monotonic()
+        os.kill(pid, signal.SIGTERM)
+        process.wait(timeout=20)
+        found["seconds_from_sigterm"] = round(time.monotonic() - stopped, 2)
+        found["exit_code"] = process.returncode
+    finally:
+        process.kill()
+        buildah(work, "rm", container)
+    report = work / "report.json"
+    whole = json.loads(report.read_text()) if report.exists() else {}
+    report.write_text(json.dumps({**whole, target: found}, indent=1) + "\n")
+    print(json.dumps({target: found}, indent=1))
+
+
+def main() -> int:
+    """Build and drive the targets asked for. Returns 2 where the tools are missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--target", action="append", choices=["explorer", "full"])
+    parser.add_argument("--study", default=SMALL_STUDY, help="empty: the demo")
+    parser.add_argument("--torch-index", default="https://download.pytorch.org/whl/cpu")
+    parser.add_argument("--mirror", default="http://deb.debian.org/debian")
+    parser.add_argument("--mount", action="append", default=[])
+    asked = parser.parse_args()
+    missing = [tool for tool in ("buildah", "debootstrap", "unshare") if not shutil.which(tool)]
+    if missing or os.geteuid() != 0:
+        print(f"expected root and {', '.join(missing) or 'its rights'}; apt-get install them")
+        return 2
+    work = asked.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    make_base(work, asked.mirror)
+    for target in asked.target or ["explorer", "full"]:
+        drive(work, target, asked.study, asked.torch_index, asked.mount)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,13 +11,14 @@ PREFIX = "url_"
 def _remember() -> None:
     # In a callback this adds to the browser's history; `bind="query-params"` would replace it.
     # All controls of the page go in, so that the link holds the whole view.
-    st.query_params.update(
-        {
-            str(key).removeprefix(PREFIX): str(value)
-            for key, value in st.session_state.items()
-            if str(key).startswith(PREFIX) and value is not None
-        }
-    )
+    shown = {
+        str(key).removeprefix(PREFIX): value
+        for key, value in st.session_state.items()
+        if str(key).startswith(PREFIX)
+    }
+    for parameter in (name for name, value in shown.items() if value is None):
+        st.query_params.pop(parameter, None)
+    st.query_params.update({name: str(each) for name, each in shown.items() if each is not None})
 
 
 def _bound(
@@ -68,8 +69,37 @@ def segments(
     )
 
 
-def slider(label: str, parameter: str, options: Sequence[str], default: str) -> str:
+def slider(
+    label: str,
+    parameter: str,
+    options: Sequence[str],
+    default: str,
+    names: Callable[[str], str] = str,
+) -> str:
     """Choose one of an ordered few."""
     if len(options) == 1:
-        return select(label, parameter, options, default)
-    return _bound(st.select_slider, label, parameter, options, default, width=260)
+        return select(label, parameter, options, default, names)
+    return _bound(
+        st.select_slider, label, parameter, options, default, format_func=names, width=260
+    )
+
+
+def number(label: str, parameter: str, most: int) -> int | None:
+    """Enter a whole number from 0 to ``most``; None as long as there is none."""
+    asked = st.query_params.get(parameter)
+    key = PREFIX + parameter
+    value = int(asked) if asked is not None and asked.isdecimal() else None
+    if asked is not None and (value is None or value > most):
+        st.warning(f"{parameter}={asked} is not a number from 0 to {most:,}; showing none.")
+        value = None
+    st.session_state[key] = value
+    return st.number_input(
+        label, 0, most, None, step=1, key=key, on_change=_remember, placeholder="none", width=210
+    )
+
+
+def put(**values: object) -> None:
+    """Set controls from a callback, as if the visitor had moved them."""
+    for parameter, value in values.items():
+        st.session_state[PREFIX + parameter] = str(value)
+    _remember()

@@ -10,6 +10,7 @@ from app.views import (
     corruptions,
     divergences,
     freezing,
+    lab,
     noise,
     probes,
     runs,
@@ -37,6 +38,7 @@ PAGES = (
     Page("Trajectories", "trajectories", ":material/moving:", trajectories.render),
     Page("Distances", "divergences", ":material/compare_arrows:", divergences.render),
     Page("SGD noise", "noise", ":material/grain:", noise.render),
+    Page("Splice lab", "lab", ":material/science:", lab.render),
     Page("Runs", "runs", ":material/timeline:", runs.render),
 )
 

@@ -4,9 +4,10 @@ from app.charts.beside import barrier, horizon
 from app.charts.corruptions import corruption_heatmap, corruption_over_time, score_slopes
 from app.charts.divergences import excess_by_lag
 from app.charts.freezing import accuracy_by_setting, freezing
+from app.charts.lab import PICKED, checkpoint_curve, class_bars, class_shares, confusion
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
-from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
+from app.charts.matrices import CELL, difference_heatmap, heatmap, thumbnail, thumbnail_link
 from app.charts.noise import scree
 from app.charts.probes import probe_against_splice, probe_heatmap, probes_by_depth
 from app.charts.runs import training_curves
@@ -16,8 +17,14 @@ from app.charts.trajectories import motion, overlap, trajectory, trust, turning
 
 __all__ = [
     "ARM_COLOURS",
+    "CELL",
+    "PICKED",
     "accuracy_by_setting",
     "barrier",
+    "checkpoint_curve",
+    "class_bars",
+    "class_shares",
+    "confusion",
     "corruption_heatmap",
     "corruption_over_time",
     "difference_heatmap",

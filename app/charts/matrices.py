@@ -11,6 +11,7 @@ from PIL import Image
 from app.charts.style import METRIC_NAMES, PANEL, PLOT_SIZE, QUIET, epoch_labels, scale_floor, title
 
 SCHEME = "viridis"
+CELL = "cell"
 # Nine colours along matplotlib's viridis, for pictures that are not drawn by Vega.
 VIRIDIS = np.array(
     [
@@ -94,7 +95,7 @@ def _matrix(
     base = alt.Chart(cells).encode(x=x, y=y)
     rects = (
         base.transform_filter(f"isValid(datum.{field})")
-        .mark_rect()
+        .mark_rect(cursor="pointer")
         .encode(color=colour, tooltip=tooltip)
     )
     diagonal = base.transform_filter("datum.shallow_step == datum.deep_step")
@@ -107,12 +108,23 @@ def heatmap(cells: pl.DataFrame, metric: str, chance: float, name: str) -> alt.L
     """Matrix of one run at one cut: deep step to the right, shallow step upwards.
 
     Steps stand evenly with their true epochs; the diagonal, the network itself, is a thin line.
-    Cells where ``metric`` is null stay grey.
+    Cells where ``metric`` is null stay grey. A click on one is the selection ``cell``:
+    ``shallow_step`` and ``deep_step``.
     """
     matrix = _matrix(cells, metric, _colour(metric, chance), cell_tooltip())
-    return matrix.properties(
-        title=title(name, "right of the line: shallow part earlier than deep")
-    ).configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)
+    click = alt.selection_point(
+        name=CELL, fields=["shallow_step", "deep_step"], on="click", clear=False
+    )
+    return (
+        matrix.add_params(click)
+        .properties(
+            title=title(
+                name,
+                ["right of the line: shallow part earlier than deep", "click: open in the lab"],
+            )
+        )
+        .configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)
+    )
 
 
 def difference_heatmap(cells: pl.DataFrame, metric: str, name: str) -> alt.LayerChart:

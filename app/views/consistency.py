@@ -3,7 +3,7 @@
 import polars as pl
 import streamlit as st
 
-from app import charts, findings
+from app import charts, findings, links
 from app.cached import ask
 from app.selection import estimates, matched, unique_cubes
 from app.views import beside, scores
@@ -53,7 +53,15 @@ def _picture(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> Non
             if not matrix.is_empty():
                 chart = charts.heatmap(matrix, scene.metric, chance, name)
                 alt = f"{scene.metric} matrix, {name}, cut {scene.cut}"
-                st.altair_chart(chart, width="content", alt=alt)
+                clicked = st.altair_chart(
+                    chart,
+                    width="content",
+                    alt=alt,
+                    key=f"matrix_{run_id}",
+                    on_select="rerun",
+                    selection_mode=charts.CELL,
+                )
+                _open_in_lab(scene, matrix, clicked["selection"][charts.CELL])
         with st.container(horizontal=True, gap="small", width="content"):
             _matched_pictures(scene, points)
     if points["displacement"].null_count() == len(points):
@@ -80,6 +88,24 @@ def _picture(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> Non
     contrast = findings.equal_epoch(at_cut, scene.names, scene.cut, scene.shown.split)
     if contrast:
         st.markdown(contrast)
+
+
+def _open_in_lab(scene: Scene, matrix: pl.DataFrame, clicked: list[dict[str, int]]) -> None:
+    """Open the cell that was clicked, if one was, in the Splice lab."""
+    if clicked:
+        first = matrix.row(0, named=True)
+        links.go(
+            "lab",
+            "Open this cell in the Splice lab",
+            study=scene.study,
+            run=first["run_id"],
+            shallow_run=first["shallow_run_id"],
+            shallow=clicked[-1]["shallow_step"],
+            deep=clicked[-1]["deep_step"],
+            cut=scene.cut,
+            eval=first["eval_id"],
+            norm=first["norm"],
+        )
 
 
 def _matched_pictures(scene: Scene, points: pl.DataFrame) -> None:

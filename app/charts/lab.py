@@ -29,6 +29,7 @@ def checkpoint_curve(
                 pl.lit(side).alias("side"),
                 pl.lit(LANES[side]).alias("lane"),
                 (pl.col("step") == chosen[side]).alias("chosen"),
+                pl.format("{} of step {}", pl.lit(side), "step").alias("label"),
             )
             for side in SIDES
         ]
@@ -65,11 +66,13 @@ def checkpoint_curve(
         )
     )
     sides = alt.Scale(domain=list(SIDE_COLOURS), range=list(SIDE_COLOURS.values()))
+    # The same for fill, stroke and rules: Vega makes one of them.
+    legend = alt.Legend(orient="top", symbolType="circle")
     colour = alt.Color(
         "side:N",
         title=None,
         scale=sides,
-        legend=alt.Legend(orient="top", symbolType="circle"),
+        legend=legend,
     )
     rules = (
         alt.Chart(dots.filter(pl.col("chosen")))
@@ -83,8 +86,9 @@ def checkpoint_curve(
         .encode(
             x=x,
             y=alt.Y("lane:Q", title="accuracy", axis=y_axis, scale=y_scale),
-            fill=alt.Fill("side:N", legend=None, scale=sides),
-            stroke=alt.Stroke("side:N", legend=None, scale=sides),
+            fill=alt.Fill("side:N", scale=sides, title=None, legend=legend),
+            stroke=alt.Stroke("side:N", scale=sides, title=None, legend=legend),
+            description="label:N",
             fillOpacity=alt.condition("datum.chosen", alt.value(1), alt.value(0.12)),
             tooltip=[
                 alt.Tooltip("side:N", title="click for the"),

@@ -14,19 +14,15 @@ PICTURE = 72
 def numbers(outcome: Outcome) -> None:
     """Draw the accuracy as a big number with its interval, and what it is to be held against."""
     st.metric("Accuracy of the splice", f"{outcome.accuracy:.1%}")
-    st.markdown(
-        f"**{outcome.accuracy_low:.1%} to {outcome.accuracy_high:.1%}**, 95 % over examples"
-    )
-    own = (
-        ""
-        if outcome.own_accuracy is None
-        else f"The deep network itself: {outcome.own_accuracy:.1%}. "
-    )
-    chance = "" if outcome.chance is None else f" Null: a guess is right on {outcome.chance:.1%}."
-    st.markdown(f"{own}Agreement of both: {outcome.agreement:.1%}.")
+    low, high = outcome.accuracy_low, outcome.accuracy_high
+    st.markdown(f"**{low:.1%} to {high:.1%}**, 95 % over examples")
+    own, chance = outcome.own_accuracy, outcome.chance
+    whole = "" if own is None else f"The deep network itself: {own:.1%}. "
+    st.markdown(f"{whole}Agreement of both: {outcome.agreement:.1%}.")
+    null = "" if chance is None else f" Null: a guess is right on {chance:.1%}."
     st.caption(
         f"{outcome.correct:,} of n = {outcome.n:,} right (interval: Wilson, for these two "
-        f"networks; other seeds are another variance).{chance} Loss {outcome.loss:.3g} nats, "
+        f"networks; other seeds are another variance).{null} Loss {outcome.loss:.3g} nats, "
         f"margin {outcome.margin:.3g}."
     )
 

@@ -32,7 +32,8 @@ class Worker:
             start_new_session=True,
         )
         self._heard: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     @property
     def pid(self) -> int:
@@ -42,7 +43,8 @@ class Worker:
     def say(self, message: Message) -> None:
         """Send a message; to a process that has ended it is lost, and ``hear`` tells."""
         assert self._process.stdin is not None
-        with suppress(OSError):
+        # ValueError: closed.
+        with suppress(OSError, ValueError):
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
 
@@ -60,9 +62,10 @@ class Worker:
     def end(self) -> None:
         """End the process at once, and wait until it is gone."""
         self._process.kill()
-        self._process.wait()
+        self._listener.join()
 
     def _listen(self) -> None:
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             for line in self._process.stdout:
@@ -70,5 +73,8 @@ class Worker:
         except (OSError, ValueError):
             # Cut short, or no JSON: it is not to be trusted any more.
             self._process.kill()
-        self._heard.put(None)
         self._process.wait()
+        self._process.stdout.close()
+        with suppress(OSError):
+            self._process.stdin.close()
+        self._heard.put(None)

@@ -48,7 +48,7 @@ def decoded(content: bytes, own: Dataset) -> Tensor:
         # Whatever a damaged file makes Pillow's many readers raise: OSError, SyntaxError, ...
         except Exception:
             _refuse("a whole image", "a damaged or truncated one")
-    stack = torch.from_numpy(np.ascontiguousarray(pixels))
+    stack = torch.from_numpy(pixels.copy())
     images = stack[None, None] if stack.ndim == 2 else stack.permute(2, 0, 1)[None]
     return converted(images, PEAK, own)
 

@@ -68,7 +68,7 @@ def splice(
     evaluator: Evaluator, words: Words, allowed: frozenset[str], progress: Progress
 ) -> Answer:
     """Evaluate one splice: the cell, classes, confusion with the deep network, flipped images."""
-    asked, step = _asked(evaluator, words, allowed)
+    asked, step = asked_splice(evaluator, words, allowed)
     scored = evaluator.scored(asked, step, progress)
     labels, own = scored.examples.labels, scored.own.argmax(dim=1)
     predicted = scored.logits.argmax(dim=1)
@@ -102,7 +102,7 @@ def image(
     evaluator: Evaluator, words: Words, allowed: frozenset[str], progress: Progress
 ) -> Answer:
     """Evaluate a splice on one image: an ``example`` of the set, or an ``upload`` in base64."""
-    asked, step = _asked(evaluator, words, allowed)
+    asked, step = asked_splice(evaluator, words, allowed)
     dataset = data_registry.load(asked.run.data, evaluator.home)
     if words.get("upload") is None:
         scored = evaluator.scored(asked, step, progress)
@@ -125,7 +125,9 @@ def image(
 JOBS: dict[str, Callable[..., Answer]] = {"splice": splice, "image": image}
 
 
-def _asked(evaluator: Evaluator, words: Words, allowed: frozenset[str]) -> tuple[Request, int]:
+def asked_splice(
+    evaluator: Evaluator, words: Words, allowed: frozenset[str]
+) -> tuple[Request, int]:
     """Return the request and its shallow step, once it is clear that it imports nobody's code."""
     for name in ("run", "shallow_run"):
         refuse_foreign_code(load_run(evaluator.home, words[name]), allowed)

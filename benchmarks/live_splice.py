@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from featdyn_engine.models import registry
 GOALS = {"cold": 2.0, "shallow": 0.7, "deep": 0.7, "corruption": 1.0}
 ROOT = Path(__file__).parents[1]
 KIND = "gaussian_blur"
+CUT = "stage1.2"
 PATIENCE = 300.0
 
 
@@ -45,19 +47,20 @@ def measure(
         run = prepared_run(Path(home), images, pixels, repeats + 2)
         ask = Asker(Path(home), run)
         load = os.getloadavg()[0]
-        times: dict[str, list[float]] = {"cold": [], "shallow": [], "deep": [], "corruption": []}
+        last = run.checkpoints[-1]
+        asked = {
+            "shallow": [{"shallow": k + 2} for k in range(repeats)],
+            "deep": [{"shallow": last, "deep": k + 1} for k in range(repeats)],
+            "corruption": [
+                {"shallow": 1, "corruption": KIND, "severity": k + 1} for k in range(repeats)
+            ],
+        }
+        times: dict[str, list[float]] = {"cold": []}
         for _ in range(min(3, repeats)):
             ask.close()
-            times["cold"].append(_seconds(lambda: ask.answer(shallow=1)))
-        last = run.checkpoints[-1]
-        for k in range(repeats):
-            times["shallow"].append(_seconds(lambda k=k: ask.answer(shallow=k + 2)))
-        for k in range(repeats):
-            times["deep"].append(_seconds(lambda k=k: ask.answer(shallow=last, deep=k + 1)))
-        for k in range(repeats):
-            step = k + 1
-            corrupted = {"corruption": KIND, "severity": step}
-            times["corruption"].append(_seconds(lambda c=corrupted: ask.answer(shallow=1, **c)))
+            times["cold"].append(_seconds(partial(ask.answer, shallow=1)))
+        for name, choices in asked.items():
+            times[name] = [_seconds(partial(ask.answer, **choice)) for choice in choices]
         ask.close()
     torch_import = [_seconds(_import_torch) for _ in range(min(3, repeats))]
     measured = {name: statistics.median(each) for name, each in times.items()}
@@ -73,7 +76,7 @@ def measure(
                 "images": images,
                 "pixels": pixels,
                 "network": "resnet20",
-                "cut": "stage1.2",
+                "cut": CUT,
             },
             "load_average_before": round(load, 1),
             "n": {name: len(each) for name, each in times.items()},
@@ -133,7 +136,7 @@ class Asker:
             "run": run_id,
             "shallow_run": run_id,
             "deep": self.run.checkpoints[-1],
-            "cut": "stage1.2",
+            "cut": CUT,
             "evaluation": "test",
             "corruption": "none",
             "severity": 0,

@@ -295,9 +295,8 @@ def test_every_end_of_a_job_has_its_message(
 
     assert worker.answer({**job, "shallow": 0}, stop) == {"cancelled": True}
     monkeypatch.setattr(live_answers, "_per_class", lambda *_: 1 / 0)
-    assert worker.answer(job, lambda share: None) == {
-        "failed": "ZeroDivisionError: division by zero"
-    }
+    failed = worker.answer(job, lambda share: None)
+    assert failed == {"failed": "ZeroDivisionError: division by zero"}
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 

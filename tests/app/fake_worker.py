@@ -27,7 +27,8 @@ def read() -> None:
 
 
 def say(message: dict) -> None:
-    print(json.dumps(message), flush=True)
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
 
 
 def do(number: int, job: dict) -> dict:
@@ -38,7 +39,8 @@ def do(number: int, job: dict) -> dict:
     if job["do"] == "refuse":
         return {"refused": "expected something else"}
     if job["do"] == "garbage":
-        print("no JSON", flush=True)
+        sys.stdout.write("no JSON\n")
+        sys.stdout.flush()
         time.sleep(60)
     until = time.monotonic() + job.get("seconds", 0)
     while time.monotonic() < until:

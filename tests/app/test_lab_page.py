@@ -103,12 +103,8 @@ def test_the_page_computes_the_stored_number_and_shows_what_is_behind_it(
     assert found.loss == stored.loss
     assert found.chance == pytest.approx(cell["chance"])
     assert stored.chance == pytest.approx(cell["chance"])
-    kept = ["class", "n", "correct", "own_accuracy"]
-    assert found.per_class.select(kept).equals(
-        stored.per_class.select(kept)
-        .cast(pl.Int64, strict=False)
-        .with_columns(stored.per_class["own_accuracy"])
-    )
+    for name in ("class", "n", "correct", "own_accuracy"):
+        assert found.per_class[name].to_list() == stored.per_class[name].to_list()
 
 
 def words(run: str, eval_id: str) -> dict[str, Any]:

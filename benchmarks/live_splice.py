@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +49,7 @@ def measure(
         ask = Asker(Path(home), run)
         load = os.getloadavg()[0]
         last = run.checkpoints[-1]
-        asked = {
+        asked: dict[str, list[dict[str, Any]]] = {
             "shallow": [{"shallow": k + 2} for k in range(repeats)],
             "deep": [{"shallow": last, "deep": k + 1} for k in range(repeats)],
             "corruption": [

@@ -23,6 +23,10 @@ def _view() -> dict[str, str]:
 def _remember() -> None:
     # In a callback this adds to the browser's history; `bind="query-params"` would replace it.
     # All controls of the page go in, so that the link holds the whole view.
+    # An emptied control leaves the URL.
+    for key, value in st.session_state.items():
+        if str(key).startswith(PREFIX) and value is None:
+            st.query_params.pop(str(key).removeprefix(PREFIX), None)
     st.query_params.update(_view())
 
 
@@ -145,3 +149,24 @@ def slider(
     return _bound(
         st.select_slider, label, parameter, options, default, format_func=names, width=260
     )
+
+
+def number(label: str, parameter: str, most: int) -> int | None:
+    """Enter a whole number from 0 to ``most``; None as long as there is none."""
+    asked = st.query_params.get(parameter)
+    key = PREFIX + parameter
+    value = int(asked) if asked is not None and asked.isdecimal() else None
+    if asked is not None and (value is None or value > most):
+        st.warning(f"{parameter}={plain(asked)} is not a number from 0 to {most:,}; showing none.")
+        value = None
+    st.session_state[key] = value
+    return st.number_input(
+        label, 0, most, None, step=1, key=key, on_change=_remember, placeholder="none", width=210
+    )
+
+
+def put(**values: object) -> None:
+    """Set controls from a callback, as if the visitor had moved them."""
+    for parameter, value in values.items():
+        st.session_state[PREFIX + parameter] = str(value)
+    _remember()

@@ -8,7 +8,7 @@ import streamlit as st
 # `streamlit run` puts this file's folder on the path, not the one that holds the packages.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from app import links
+from app import links, live
 from app.pages import PAGES, Page, sections, shown
 
 
@@ -22,6 +22,7 @@ def _page(page: Page) -> st.Page:
     )
 
 
+live.warm()
 st.set_page_config(
     page_title="featdyn", page_icon=str(Path(__file__).with_name("icon.png")), layout="wide"
 )

@@ -12,6 +12,7 @@ from app.views import (
     data,
     divergences,
     freezing,
+    lab,
     methods,
     noise,
     overview,
@@ -46,6 +47,7 @@ PAGES = (
     Page(
         "Temporal consistency", "consistency", ":material/grid_on:", consistency.render, section=""
     ),
+    Page("Splice lab", "lab", ":material/science:", lab.render, section=""),
     Page("Corruption", "corruption", ":material/blur_on:", corruptions.render),
     Page("Freezing", "freezing", ":material/ac_unit:", freezing.render),
     Page("Probes", "probes", ":material/straighten:", probes.render),

@@ -4,7 +4,6 @@ failed unit, 2 wrong input (one line, no traceback).
 
 import errno
 import json
-import os
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -16,6 +15,7 @@ from rich.console import Console
 
 from featdyn_engine import __version__
 from featdyn_engine.domain import InputError
+from featdyn_engine.machine import cores
 from store.home import DamagedPartError, StoreError, home_from_environment, refuse_to_write
 
 EXIT_FINDING = 1
@@ -52,15 +52,8 @@ DeviceOption = Annotated[
 ]
 
 
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
-
-
 def _workers(asked: int | None, threads: int) -> int:
-    most = max(_cores() // threads, 1)
+    most = max(cores() // threads, 1)
     if asked and asked > most:
         # Measured: two multi-threaded processes on two cores are ten times slower than one.
         console.print(f"{asked} workers asked, {most} used: no more than cores (same rows)")

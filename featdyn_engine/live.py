@@ -2,41 +2,32 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from featdyn_engine.analyses.asked import Evaluation, asked_set
-from featdyn_engine.analyses.networks import network_of, stored_steps, training_batches
-from featdyn_engine.api import load_evaluation, load_run
+from featdyn_engine import checkpoints
+from featdyn_engine.analyses.networks import network_of, training_batches
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
-from featdyn_engine.domain import Cut, EvalConfig, InputError, NetworkConfig, Norm, RunConfig, Split
-from featdyn_engine.models import registry as model_registry
-from featdyn_engine.science.cube import SpliceCube
+from featdyn_engine.data.evaluation import EvalSet
+from featdyn_engine.domain import Cut, EvalConfig, InputError, Norm, RunConfig
+from featdyn_engine.kept import Kept
+from featdyn_engine.machine import cores
+from featdyn_engine.science.cube import cell as cell_of
 from featdyn_engine.science.execution import SAMPLE, placed, prepared
 from featdyn_engine.science.intervals import wilson
-from featdyn_engine.science.recalibrated import recalibrated_cube
-from featdyn_engine.science.splice import plain_predictions, splice_cube
+from featdyn_engine.science.recalibrated import recalibrated_composite
+from featdyn_engine.science.splice import Progress, compose, logits_of, silent
+from featdyn_engine.splice_request import Request, checked, request
+from featdyn_engine.training import cpu_threads
+
+__all__ = ["Cell", "Evaluator", "Request", "Scored", "request", "sentence", "splice"]
 
 BATCH = 250
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """Shallow parts of some steps under the deep part of one, at a cut, on an evaluation set.
-
-    ``norm`` None: ``inherit``, or ``none`` for a network without BatchNorm.
-    """
-
-    run: RunConfig
-    shallow_run: RunConfig
-    shallow_steps: tuple[int, ...]
-    deep_step: int
-    cut: str
-    evaluation: EvalConfig
-    norm: Norm | None = None
+ROOM = 512 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,53 +55,17 @@ class Cell:
     agreement: float
 
 
-def request(
-    home: Path,
-    *,
-    run: str,
-    shallow: str,
-    deep: int,
-    cut: str,
-    shallow_run: str | None = None,
-    evaluation: str = "test",
-    corruption: str = "none",
-    severity: int = 0,
-    corruption_folder: Path | None = None,
-    norm: str | None = None,
-) -> Request:
-    """Build a request from words: run_ids, a step or ``all``, an eval_id or the name of a split.
+class Scored(NamedTuple):
+    """A cell with its examples.
 
-    Raises InputError for a run or an evaluation set that the home doesn't have, and other words.
+    logits: float32 (N, K) of the composite, own: of the network of the deep step itself, under
+    the same normalisation. Both on the CPU.
     """
-    config = load_run(home, run)
-    other = config if shallow_run is None else load_run(home, shallow_run)
-    if shallow != "all" and not shallow.isdecimal():
-        raise InputError(f"--shallow: expected a step or all, got {shallow!r}")
-    if norm is not None and norm not in get_args(Norm):
-        raise InputError(f"--norm: expected one of {', '.join(get_args(Norm))}, got {norm!r}")
-    if evaluation in get_args(Split):
-        examples = asked_set(Evaluation(split=cast(Split, evaluation)), config, home)
-    else:
-        examples = load_evaluation(home, evaluation)
-    if corruption != "none" or severity:
-        folder = examples.corruption_folder if corruption_folder is None else str(corruption_folder)
-        # The hash that a stored set brings is that of its own corruption.
-        examples = replace(
-            examples,
-            corruption=corruption,
-            severity=severity,
-            corruption_folder=folder,
-            corruption_sha256=None,
-        )
-    return Request(
-        run=config,
-        shallow_run=other,
-        shallow_steps=tuple(stored_steps(other, home)) if shallow == "all" else (int(shallow),),
-        deep_step=deep,
-        cut=cut,
-        evaluation=examples,
-        norm=cast(Norm | None, norm),
-    )
+
+    cell: Cell
+    examples: EvalSet
+    logits: Tensor
+    own: Tensor
 
 
 def sentence(cell: Cell) -> str:
@@ -128,104 +83,205 @@ def sentence(cell: Cell) -> str:
 def splice(request: Request, home: Path) -> list[Cell]:
     """Evaluate a request on the run's device: one cell for each of its shallow steps.
 
-    The numbers are those of stored cells of the same device, float32, a batch of 250. Raises
-    InputError for a step that isn't stored, a cut or a mode that the network doesn't have, and
-    two runs whose networks differ.
+    Raises InputError as ``Evaluator.scored`` does.
     """
-    cut, norm = _checked(request, home)
-    device = torch.device(request.run.device)
-    examples = evaluation.load(request.evaluation, home)
-    images, labels = placed(examples.images, device), examples.labels.to(device)
-    deep: nn.Sequential = network_of(request.run, request.deep_step, home)
-    shallow: list[nn.Sequential] = [
-        network_of(request.shallow_run, step, home) for step in request.shallow_steps
-    ]
-    if norm in ("inherit", "none"):
-        deep = prepared(deep, images[:SAMPLE])
-        shallow = [prepared(network, images[:SAMPLE]) for network in shallow]
-        cube = splice_cube(shallow, [deep], [cut.depth], images, labels, BATCH)
-        reference = plain_predictions([deep], images, BATCH)
-    else:
-        training = training_batches(request.run, home)
-        # The last one is network t itself under the same treatment.
-        cube = recalibrated_cube(
-            [*shallow, deep],
-            [deep],
-            [cut.depth],
-            images,
-            labels,
-            training,
-            BATCH,
-            whole=norm == "recalibrate",
-        )
-        reference = cube.predicted[0, -1]
-    return _cells(request, cut, norm, examples.labels, cube, reference)
+    evaluator = Evaluator(home, torch.device(request.run.device))
+    return [evaluator.scored(request, step).cell for step in request.shallow_steps]
 
 
-def _in_words(network: NetworkConfig) -> str:
-    """Name a network so that one of another width is another."""
-    options = (f"{key} {value}" for key, value in network.options.items())
-    return f"{network.name} ({', '.join((f'norm_layer {network.norm_layer}', *options))})"
+class Evaluator:
+    """Evaluates splices one after another, and keeps what the next ones may need.
 
+    Networks, images and logits are kept, up to ``room`` bytes in all; what a network computes goes
+    by the hash of its checkpoint, so that a file which was replaced is read anew. Images of a set
+    that take more than ``largest`` bytes are refused. The numbers are those of stored cells of the
+    same kind of device, float32, a batch of 250: mini-batches are spread over the cores, each
+    computed with the run's number of threads.
+    """
 
-def _checked(request: Request, home: Path) -> tuple[Cut, Norm]:
-    """Return cut and mode of a request. Raises InputError (see ``splice``)."""
-    run, other = request.run, request.shallow_run
-    task = data_registry.load(run.data, home).task
-    if other.network != run.network or data_registry.load(other.data, home).task != task:
-        raise InputError(
-            f"--shallow-run: expected a run of {_in_words(run.network)} on images and classes like "
-            f"those of {run.run_id}, got {_in_words(other.network)} on {other.data.name}"
-        )
-    for option, whose, steps in (
-        ("--deep", run, (request.deep_step,)),
-        ("--shallow", other, request.shallow_steps),
-    ):
-        stored = stored_steps(whose, home)
-        for step in steps:
-            if step not in stored:
+    def __init__(
+        self, home: Path, device: torch.device, room: int = ROOM, largest: int | None = None
+    ) -> None:
+        self.home, self.device, self.largest = home, device, largest
+        self.kept = Kept(room)
+
+    def scored(self, request: Request, step: int, progress: Progress = silent) -> Scored:
+        """Evaluate one of a request's shallow steps; ``progress`` hears the share done, 0 to 1.
+
+        Raises InputError for a step that isn't stored, a cut or a mode that the network doesn't
+        have, two runs whose networks differ, a set too large to hold, and a checkpoint whose file
+        is missing or damaged.
+        """
+        pair = self._pair(request, step)
+        examples = self.examples(request.evaluation)
+        with cpu_threads(request.run.threads):
+            own = self._logits(pair.own, examples, request, lambda done: progress(done / 2))
+            logits = self._logits(pair, examples, request, lambda done: progress((1 + done) / 2))
+        return Scored(_cell(request, pair, examples, logits, own), examples, logits, own)
+
+    def one(self, request: Request, step: int, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what composite and deep network say of one more image: logits (K,) each.
+
+        image: float32 (1, C, H, H), normalised. Raises InputError as ``scored`` does.
+        """
+        pair = self._pair(request, step)
+        sample = self.examples(request.evaluation).images[:SAMPLE]
+        x = placed(image, self.device)
+        with cpu_threads(request.run.threads):
+            logits, own = (
+                logits_of(self._network(each, sample), x, BATCH)[0] for each in (pair, pair.own)
+            )
+        return logits, own
+
+    def examples(self, about: EvalConfig) -> EvalSet:
+        """Return an evaluation set, its images as prepared networks take them."""
+
+        def load() -> EvalSet:
+            task = data_registry.load(about.data, self.home).task
+            count = evaluation.size(about, self.home)
+            size = count * 4 * task.channels * task.pixels**2
+            if self.largest is not None and size > self.largest:
                 raise InputError(
-                    f"{option}: expected a checkpoint step of run {whose.run_id} "
-                    f"({', '.join(map(str, stored))}), got {step}"
+                    f"evaluation: expected at most {self.largest // (size // count):,} images of "
+                    f"this size, got {count:,}; choose a set of fewer"
                 )
-    cuts = {cut.name: cut for cut in model_registry.cuts(run.network, task)}
-    if request.cut not in cuts:
-        raise InputError(f"--cut: expected one of {', '.join(cuts)}, got {request.cut!r}")
-    has_batch_norm = model_registry.has_batch_norm(run.network, task)
-    norm: Norm = request.norm or ("inherit" if has_batch_norm else "none")
-    if has_batch_norm == (norm == "none"):
-        known = "inherit, recalibrate or recalibrate_deep" if has_batch_norm else "none"
-        raise InputError(f"--norm: expected {known} for {run.network.name}, got {norm}")
-    return cuts[request.cut], norm
+            found = evaluation.load(about, self.home)
+            return replace(found, images=placed(found.images, self.device))
 
+        return self.kept.get(("examples", about.eval_id, about.corruption_folder), load)
 
-def _cells(
-    request: Request, cut: Cut, norm: Norm, labels: Tensor, cube: SpliceCube, reference: Tensor
-) -> list[Cell]:
-    correct, agreement = cube.correct(labels)[0], cube.agreement(reference.cpu())[0]
-    low, high = wilson(correct, cube.n[0])
-    about = request.evaluation
-    return [
-        Cell(
-            run_id=request.run.run_id,
-            shallow_run_id=request.shallow_run.run_id,
-            shallow_step=step,
-            deep_step=request.deep_step,
-            cut=cut.name,
-            depth=cut.depth,
-            norm=norm,
-            dataset=about.source.title or about.source.name,
-            split=about.split,
-            corruption=about.corruption,
-            severity=about.severity,
-            n=len(labels),
-            correct=int(correct[s, 0]),
-            accuracy=int(correct[s, 0]) / len(labels),
-            accuracy_low=float(low[s, 0]),
-            accuracy_high=float(high[s, 0]),
-            loss=float(cube.loss[0, s, 0]),
-            margin=float(cube.margin[0, s, 0]),
-            agreement=float(agreement[s, 0]),
+    def _pair(self, request: Request, step: int) -> "_Pair":
+        cut, norm = checked(request, self.home)
+        return _Pair(
+            self._part(request.shallow_run, step),
+            self._part(request.run, request.deep_step),
+            cut,
+            norm,
         )
-        for s, step in enumerate(request.shallow_steps)
-    ]
+
+    def _part(self, run: RunConfig, step: int) -> "_Part":
+        folder = checkpoints.run_folder(self.home, run.run_id)
+        hashes = {each.step: each.sha256 for each in checkpoints.listing(folder)}
+        return _Part(run, step, hashes[step])
+
+    def _logits(
+        self, pair: "_Pair", examples: EvalSet, request: Request, progress: Progress
+    ) -> Tensor:
+        workers = 1
+        if self.device.type == "cpu":
+            workers = max(cores() // request.run.threads, 1)
+        key = ("logits", *pair.key, examples.sha256)
+        return self.kept.get(
+            key,
+            lambda: logits_of(
+                self._network(pair, examples.images[:SAMPLE]),
+                examples.images,
+                BATCH,
+                workers,
+                progress,
+            ),
+        )
+
+    def _network(self, pair: "_Pair", sample: Tensor) -> nn.Sequential:
+        """Return a composite; ``sample``: images on which folding is proved."""
+        shallow, deep = pair.shallow, pair.deep
+        if pair.norm in ("inherit", "none"):
+            return compose(
+                self.kept.get(
+                    ("prepared", *shallow.key), lambda: prepared(self._stored(shallow), sample)
+                ),
+                self.kept.get(
+                    ("prepared", *deep.key), lambda: prepared(self._stored(deep), sample)
+                ),
+                pair.depth,
+            )
+        return self.kept.get(
+            ("recalibrated", *pair.key),
+            lambda: recalibrated_composite(
+                self.kept.get(("plain", *shallow.key), lambda: self._stored(shallow)),
+                self.kept.get(("plain", *deep.key), lambda: self._stored(deep)),
+                pair.depth,
+                training_batches(deep.run, self.home, self.device),
+                whole=pair.norm == "recalibrate",
+            ),
+        )
+
+    def _stored(self, part: "_Part") -> nn.Sequential:
+        name = f"the checkpoint of step {part.step:,} of run {part.run.run_id}"
+        try:
+            return network_of(part.run, part.step, self.home, self.device)
+        except InputError:
+            raise
+        except FileNotFoundError:
+            raise InputError(f"expected {name}, found no such file") from None
+        except (OSError, ValueError, RuntimeError, SafetensorError):
+            raise InputError(
+                f"expected {name} as training wrote it, got a damaged file; `featdyn verify` "
+                "names what is damaged"
+            ) from None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One side of a splice: a run at a step, with the hash of its checkpoint."""
+
+    run: RunConfig
+    step: int
+    sha256: str
+
+    @property
+    def key(self) -> tuple[str, int, str]:
+        return self.run.run_id, self.step, self.sha256
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two sides, and how they are joined."""
+
+    shallow: _Part
+    deep: _Part
+    cut: Cut
+    norm: Norm
+
+    @property
+    def own(self) -> "_Pair":
+        """The network of the deep step, under the same treatment."""
+        return replace(self, shallow=self.deep)
+
+    @property
+    def depth(self) -> int:
+        # A network under itself is the same at every cut, unless the cut decides what is estimated.
+        whole = self.shallow == self.deep and self.norm != "recalibrate_deep"
+        return 0 if whole else self.cut.depth
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return *self.shallow.key, *self.deep.key, self.depth, self.norm
+
+
+def _cell(request: Request, pair: _Pair, examples: EvalSet, logits: Tensor, own: Tensor) -> Cell:
+    labels, about = examples.labels, request.evaluation
+    cube = cell_of(pair.cut.depth, logits, labels, BATCH)
+    correct, n = int(cube.correct(labels)), len(labels)
+    low, high = wilson(correct, n)
+    return Cell(
+        run_id=request.run.run_id,
+        shallow_run_id=request.shallow_run.run_id,
+        shallow_step=pair.shallow.step,
+        deep_step=pair.deep.step,
+        cut=pair.cut.name,
+        depth=pair.cut.depth,
+        norm=pair.norm,
+        dataset=about.source.title or about.source.name,
+        split=about.split,
+        corruption=about.corruption,
+        severity=about.severity,
+        n=n,
+        correct=correct,
+        accuracy=correct / n,
+        accuracy_low=float(low),
+        accuracy_high=float(high),
+        loss=float(cube.loss),
+        margin=float(cube.margin),
+        agreement=float(cube.agreement(own.argmax(dim=1)[None])),
+    )

@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
-from benchmarks import splices
+import pytest
+
+from benchmarks import live_splice, splices
 from benchmarks.harness import measure
 
 
@@ -46,3 +48,12 @@ def test_a_result_says_what_was_measured_where(tmp_path: Path) -> None:
         "machine",
     }
     assert written["ratio"] > 0
+
+
+def test_the_lab_benchmark_times_each_kind_of_wait(tmp_path: Path) -> None:
+    live_splice.measure(images=12, pixels=8, repeats=1, folder=tmp_path)
+    written = json.loads((tmp_path / "live_splice.json").read_text())
+    assert set(written["seconds"]) == set(written["goal"]) == set(written["n"])
+    for name, seconds in written["seconds"].items():
+        assert written["ratio"][name] == pytest.approx(written["goal"][name] / seconds, rel=0.3)
+    assert written["torch_import_seconds"] > 0

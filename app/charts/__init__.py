@@ -5,6 +5,7 @@ from app.charts.classes import by_class
 from app.charts.corruptions import corruption_heatmap, corruption_over_time, score_slopes
 from app.charts.divergences import excess_by_lag
 from app.charts.freezing import accuracy_by_setting, freezing
+from app.charts.lab import PICKED, checkpoint_curve, class_bars, class_shares, confusion
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
 from app.charts.matrices import (
@@ -25,9 +26,14 @@ from app.charts.trajectories import motion, overlap, trajectory, trust, turning
 __all__ = [
     "ARM_COLOURS",
     "CELL",
+    "PICKED",
     "accuracy_by_setting",
     "barrier",
     "by_class",
+    "checkpoint_curve",
+    "class_bars",
+    "class_shares",
+    "confusion",
     "corruption_heatmap",
     "corruption_over_time",
     "difference_heatmap",

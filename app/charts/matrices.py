@@ -95,7 +95,7 @@ def _matrix(
     base = alt.Chart(cells).encode(x=x, y=y)
     rects = (
         base.transform_filter(f"isValid(datum.{field})")
-        .mark_rect()
+        .mark_rect(cursor="pointer")
         .encode(color=colour, tooltip=tooltip)
     )
     diagonal = base.transform_filter("datum.shallow_step == datum.deep_step")
@@ -110,7 +110,8 @@ def heatmap(
     """Matrix of one run at one cut: deep step to the right, shallow step upwards.
 
     Steps stand evenly with their true epochs; the diagonal, the network itself, is a thin line.
-    Cells where ``metric`` is null stay grey.
+    Cells where ``metric`` is null stay grey. A click on one is the selection ``cell``:
+    ``shallow_step`` and ``deep_step``.
     """
     matrix = _matrix(cells, metric, _colour(metric, chance), cell_tooltip(over))
     return matrix.properties(

@@ -32,12 +32,14 @@ def stored_steps(run: RunConfig, home: Path) -> list[int]:
     return [each.step for each in checkpoints.listing(folder)]
 
 
-def network_of(run: RunConfig, step: int, home: Path) -> BlockNetwork:
-    """Return the network of a stored step, in evaluation mode on the run's device."""
+def network_of(
+    run: RunConfig, step: int, home: Path, device: torch.device | None = None
+) -> BlockNetwork:
+    """Return the network of a stored step, in evaluation mode on ``device``: None, the run's."""
     network = model_registry.build(run.network, data_registry.load(run.data, home).task)
     network.load_state_dict(checkpoints.load(checkpoints.run_folder(home, run.run_id), step))
     without_in_place(network)
-    return network.to(torch.device(run.device)).eval().requires_grad_(False)
+    return network.to(device or torch.device(run.device)).eval().requires_grad_(False)
 
 
 def stored_networks(run: RunConfig, home: Path) -> tuple[list[int], list[BlockNetwork]]:
@@ -51,16 +53,25 @@ def own_norm(network: BlockNetwork) -> Norm:
     return "inherit" if batch_norms(network) else "none"
 
 
-def training_images(run: RunConfig, home: Path, count: int = RECALIBRATION_IMAGES) -> Tensor:
-    """Return ``count`` fixed training images, or all where there are fewer, on the run's device.
+def training_images(
+    run: RunConfig,
+    home: Path,
+    count: int = RECALIBRATION_IMAGES,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Return ``count`` fixed training images, or all where there are fewer.
+
+    On ``device``: None, the run's.
 
     float32 (N, C, H, H), normalised. The same for every run on the same training set.
     """
     dataset = data_registry.load(run.data, home)
     chosen = chosen_images(len(dataset.train_images), count)
-    return dataset.normalise(dataset.train_images[chosen].to(torch.device(run.device)))
+    return dataset.normalise(dataset.train_images[chosen].to(device or torch.device(run.device)))
 
 
-def training_batches(run: RunConfig, home: Path) -> Sequence[Tensor]:
+def training_batches(
+    run: RunConfig, home: Path, device: torch.device | None = None
+) -> Sequence[Tensor]:
     """Return the mini-batches of training images on which BatchNorm statistics are estimated."""
-    return mini_batches(training_images(run, home))
+    return mini_batches(training_images(run, home, device=device))

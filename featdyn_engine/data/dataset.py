@@ -60,6 +60,11 @@ class Dataset:
         mean, std = (each.to(images.device) for each in self.statistics)
         return (images.float() / self.peak - mean) / std
 
+    def raw(self, images: Tensor) -> Tensor:
+        """Undo ``normalise``: float32 (N, C, H, H) to the raw levels, uint8 of the same shape."""
+        mean, std = (each.to(images.device) for each in self.statistics)
+        return ((images * std + mean) * self.peak).round().to(torch.uint8)
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of all pixels and labels, of both splits, in order: 64 hexadecimal digits."""

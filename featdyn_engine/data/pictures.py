@@ -1,7 +1,8 @@
 """Image files, in any format that Pillow reads, as raw pixels of one shape."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -24,6 +25,26 @@ DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 Pixels = NDArray[np.uint8]
 # How messages call a picture, and its file: the content or the path.
 Picture = tuple[str, bytes | Path]
+
+
+def levels(image: Image.Image, fault: Callable[[str, str], InputError]) -> Pixels:
+    """Decode an image: (H, W) where it is grey, (H, W, 3) for any other.
+
+    ``fault`` makes an error of what was expected and what came.
+    """
+    if image.mode in DEEP_GREY:
+        found = np.asarray(image).astype(np.int64)
+        if found.min() < 0 or found.max() > 65535:
+            raise fault("levels from 0 to 65535", "others")
+        return (found >> 8).astype(np.uint8)
+    if image.mode == "F":
+        raise fault("8 or 16 bits a channel", "floating-point numbers")
+    mode = "L" if image.mode in GREY else "RGB"
+    if image.has_transparency_data:
+        seen = Image.new("RGBA", image.size, "white")
+        seen.alpha_composite(image.convert("RGBA"))
+        image = seen
+    return np.asarray(image.convert(mode))
 
 
 class Decoder:
@@ -49,12 +70,12 @@ class Decoder:
             # Sizes are checked before pixels are decoded; odd tags don't matter here.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             for index, (name, content) in enumerate(pictures):
-                levels = self._decoded(name, content)
+                found = self._decoded(name, content)
                 if stack is None:
-                    stack = np.empty((count, *levels.shape), dtype=np.uint8)
-                elif levels.ndim == 3 and stack.ndim == 3:
+                    stack = np.empty((count, *found.shape), dtype=np.uint8)
+                elif found.ndim == 3 and stack.ndim == 3:
                     stack = np.repeat(stack[..., None], 3, axis=3)
-                stack[index] = levels if levels.ndim == stack.ndim - 1 else levels[..., None]
+                stack[index] = found if found.ndim == stack.ndim - 1 else found[..., None]
         if stack is None:
             raise InputError(f"data {self.data_set}: expected images, got none")
         if stack.ndim == 3:
@@ -65,7 +86,7 @@ class Decoder:
         try:
             with Image.open(content if isinstance(content, Path) else BytesIO(content)) as image:
                 self._check_size(name, *image.size)
-                return self._levels(name, image)
+                return levels(image, partial(self._fault, name))
         except InputError:
             raise
         except UnidentifiedImageError:
@@ -73,22 +94,6 @@ class Decoder:
         # Whatever a damaged file makes Pillow's many readers raise: OSError, SyntaxError, ...
         except Exception as problem:
             raise self._fault(name, "a whole image file", reason(problem)) from problem
-
-    def _levels(self, name: str, image: Image.Image) -> Pixels:
-        """(H, H) for a grey image, (H, H, 3) for any other."""
-        if image.mode in DEEP_GREY:
-            levels = np.asarray(image).astype(np.int64)
-            if levels.min() < 0 or levels.max() > 65535:
-                raise self._fault(name, "levels from 0 to 65535", "others")
-            return (levels >> 8).astype(np.uint8)
-        if image.mode == "F":
-            raise self._fault(name, "8 or 16 bits a channel", "floating-point numbers")
-        mode = "L" if image.mode in GREY else "RGB"
-        if image.has_transparency_data:
-            seen = Image.new("RGBA", image.size, "white")
-            seen.alpha_composite(image.convert("RGBA"))
-            image = seen
-        return np.asarray(image.convert(mode))
 
     def _check_size(self, name: str, width: int, height: int) -> None:
         if self.pixels is None:

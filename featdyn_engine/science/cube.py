@@ -113,3 +113,15 @@ class Tally:
         loss, margin = (each.cpu().double() / self.n for each in (self.loss, self.margin))
         predicted = self.predicted.cpu()
         return SpliceCube(self.depths, self.classes, self.n, predicted, loss, margin, self.seen)
+
+
+def cell(depth: int, logits: Tensor, labels: Tensor, batch_size: int) -> SpliceCube:
+    """Return the cube of one cell, D = S = T = 1, from its logits (N, K) and labels (N,).
+
+    Summed mini-batch by mini-batch, as in a cube of many cells: the same to the last bit.
+    """
+    tally = Tally((depth,), 1, 1, labels, logits.shape[1])
+    for start in range(0, len(labels), batch_size):
+        examples = slice(start, start + batch_size)
+        tally.record(0, 0, 0, examples, logits[examples])
+    return tally.cube()

@@ -19,6 +19,35 @@ from featdyn_engine.science.splice import Progress, check, silent
 Adapt = Callable[[int, int, int, Tensor], Tensor]
 
 
+def _in_front(
+    network: nn.Sequential, depth: int, training: Sequence[Tensor], whole: bool
+) -> tuple[nn.Sequential, list[Tensor]]:
+    """Return a copy of the shallow part, estimated anew if ``whole``, and what it makes of them."""
+    part = copy.deepcopy(nn.Sequential(*list(network)[:depth]))
+    if not whole:
+        return part, [part(x) for x in training]
+    with estimating(part):
+        return part, [part(x) for x in training]
+
+
+@torch.inference_mode()
+def recalibrated_composite(
+    shallow: nn.Sequential,
+    deep: nn.Sequential,
+    depth: int,
+    training: Sequence[Tensor],
+    whole: bool,
+) -> nn.Sequential:
+    """Return one composite of a ``recalibrated_cube`` as a network of its own."""
+    with exact_arithmetic():
+        part, seen = _in_front(shallow, depth, training, whole)
+        behind = copy.deepcopy(nn.Sequential(*list(deep)[depth:]))
+        with estimating(behind):
+            for x in seen:
+                behind(x)
+    return nn.Sequential(*part, *behind)
+
+
 @torch.inference_mode()
 def recalibrated_cube(
     shallow: Sequence[nn.Sequential],
@@ -51,12 +80,7 @@ def recalibrated_cube(
     with exact_arithmetic():
         for d, depth in enumerate(depths):
             for s, network in enumerate(shallow):
-                part = copy.deepcopy(network[:depth])
-                if whole:
-                    with estimating(part):
-                        seen = [part(x) for x in training]
-                else:
-                    seen = [part(x) for x in training]
+                part, seen = _in_front(network, depth, training, whole)
                 features = [part(x) for x in images.split(batch_size)]
                 for t in range(len(deep)):
                     done += 1

@@ -7,6 +7,7 @@ BatchNorm (``none``) has none to bring.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +86,40 @@ def plain_predictions(networks: Sequence[nn.Sequential], images: Tensor, batch_s
             for network in networks
         ]
     return torch.stack(rows)
+
+
+def logits_of(
+    network: nn.Sequential,
+    images: Tensor,
+    batch_size: int,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> Tensor:
+    """Return the logits of a network in evaluation mode: float32 (N, K), in order, on the CPU.
+
+    Each mini-batch is computed by one of ``workers`` threads, as it would be alone: the numbers
+    don't depend on how many there are. ``progress`` hears the share done after each mini-batch;
+    what it raises ends the work.
+    """
+
+    def compute(x: Tensor) -> Tensor:
+        # Of the thread, like everything that torch calls a mode.
+        with torch.inference_mode():
+            logits: Tensor = network(x)
+            return logits.float().cpu()
+
+    batches = images.split(batch_size)
+    found: list[Tensor] = []
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,))
+    with exact_arithmetic():
+        try:
+            for logits in pool.map(compute, batches):
+                found.append(logits)
+                progress(len(found) / len(batches))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return torch.cat(found)
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ from store.queries.cells import (
 from store.queries.corruptions import corrupted_scores, corruption_errors, corruptions
 from store.queries.divergences import bound_terms, divergences
 from store.queries.freezing import freezing
+from store.queries.lab import stored_cell, stored_changes, stored_classes
 from store.queries.noise import noise_alignment, noise_spectra, noise_tests
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.probes import probe_agreement, probe_points, probes
@@ -79,6 +80,9 @@ __all__ = [
     "scores_over_seeds",
     "splice_cells",
     "splice_choices",
+    "stored_cell",
+    "stored_changes",
+    "stored_classes",
     "stored_units",
     "studies",
     "study_contents",

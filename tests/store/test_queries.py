@@ -29,6 +29,7 @@ ON_TEST = (RUNS, "test")
 CUBE = (RUNS, "test", "inherit")
 AT_CUT = (RUNS, "test", "stem", "inherit")
 OF_RUN = (cube.TRUE, cube.TEST, "stem", "inherit")
+OF_PAIR = (cube.TRUE, cube.TRUE, cube.TEST, "stem", "inherit", [0, 10])
 EXAMPLES = "dtype batch_size target_half_width"
 
 # question: (arguments that find rows, columns, columns of the order)
@@ -144,6 +145,23 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         (*OF_RUN, [0, 10]),
         "dtype batch_size class class_name n correct accuracy accuracy_low accuracy_high",
         ["dtype", "batch_size", "class"],
+    ),
+    "stored_cell": (
+        OF_PAIR,
+        "control dtype batch_size target_half_width n correct accuracy accuracy_low accuracy_high "
+        "loss margin agreement chance",
+        [],
+    ),
+    "stored_classes": (
+        OF_PAIR,
+        "dtype batch_size class class_name n correct accuracy accuracy_low accuracy_high "
+        "own_accuracy",
+        ["dtype", "batch_size", "class"],
+    ),
+    "stored_changes": (
+        OF_PAIR,
+        "dtype batch_size target own predicted count",
+        ["dtype", "batch_size", "target", "own", "predicted"],
     ),
     "corruptions": (
         OF_RUNS,

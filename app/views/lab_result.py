@@ -1,0 +1,86 @@
+"""How the Splice lab shows what a splice does."""
+
+from typing import Any
+
+import polars as pl
+import streamlit as st
+
+from app import charts
+from app.outcome import KINDS, Outcome
+
+PICTURE = 72
+
+
+def numbers(outcome: Outcome) -> None:
+    """Draw the accuracy as a big number with its interval, and what it is to be held against."""
+    st.metric("Accuracy of the splice", f"{outcome.accuracy:.1%}")
+    low, high = outcome.accuracy_low, outcome.accuracy_high
+    st.markdown(f"**{low:.1%} to {high:.1%}**, 95 % over examples")
+    own, chance = outcome.own_accuracy, outcome.chance
+    whole = "" if own is None else f"The deep network itself: {own:.1%}. "
+    st.markdown(f"{whole}Agreement of both: {outcome.agreement:.1%}.")
+    null = "" if chance is None else f" Null: a guess is right on {chance:.1%}."
+    st.caption(
+        f"{outcome.correct:,} of n = {outcome.n:,} right (interval: Wilson, for these two "
+        f"networks; other seeds are another variance).{null} Loss {outcome.loss:.3g} nats, "
+        f"margin {outcome.margin:.3g}."
+    )
+
+
+def classes(outcome: Outcome) -> None:
+    """Draw accuracy class by class, and the predictions against the deep network's own."""
+    if outcome.per_class.is_empty():
+        st.caption("What it predicts for each example was not kept: no classes, no flips.")
+        return
+    with st.container(horizontal=True, gap="large"):
+        st.altair_chart(
+            charts.class_bars(outcome.per_class), width="content", alt="accuracy class by class"
+        )
+        if not outcome.confusion.is_empty():
+            st.altair_chart(
+                charts.confusion(outcome.confusion, outcome.classes),
+                width="content",
+                alt="what the splice says of what the deep network says",
+            )
+
+
+def flips(outcome: Outcome) -> None:
+    """Draw images that the splice sees otherwise than the deep network, with both predictions."""
+    counts = [f"**{outcome.changes[kind]:,}** {kind}" for kind in KINDS]
+    st.subheader("Flipped images", anchor=False)
+    st.markdown(f"From the deep network to the splice: {', '.join(counts[:-1])} and {counts[-1]}.")
+    for kind in KINDS[:2]:
+        of_kind = [each for each in outcome.flips if each["kind"] == kind]
+        if of_kind:
+            st.caption(
+                f"{kind.capitalize()}, the first {len(of_kind)} of {outcome.changes[kind]:,}"
+            )
+            with st.container(horizontal=True, gap="small"):
+                for flip in of_kind:
+                    _flip(flip)
+
+
+def _flip(flip: dict[str, Any]) -> None:
+    with st.container(width=PICTURE + 24, gap="small"):
+        st.image(flip["png"], width=PICTURE)
+        st.caption(
+            f"{flip['own']} → **{flip['predicted']}**  \n"
+            f"{flip['own_share']:.0%} → {flip['predicted_share']:.0%}  \nno. {flip['example']:,}"
+        )
+
+
+def one_image(answer: dict[str, Any]) -> None:
+    """Draw one image as the network gets it, and what both make of it."""
+    with st.container(horizontal=True, gap="large", vertical_alignment="center"):
+        with st.container(width=180, gap="small"):
+            st.image(answer["png"], width=144)
+            label = f"  \nlabel: **{answer['target']}**" if "target" in answer else ""
+            st.caption(
+                f"splice: **{answer['predicted']}** ({answer['predicted_share']:.1%})  \ndeep "
+                f"network: **{answer['own']}** ({answer['own_share']:.1%}){label}"
+            )
+        st.altair_chart(
+            charts.class_shares(pl.DataFrame(answer["shares"])),
+            width="content",
+            alt="probabilities of splice and deep network",
+        )

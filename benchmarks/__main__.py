@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import corruption, splice_cost, splices, training_loop
+from benchmarks import corruption, noise_gradients, splice_cost, splices, training_loop
 from benchmarks.harness import Benchmark, measure
 
 # Steps for about ten seconds a turn: pictures of very different sizes.
@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
     "splice_bf16": splices.bf16,
     "splice_anytime": splices.anytime,
     "training_loop": training_loop.bare,
+    "noise_gradients": noise_gradients.bare,
     **{
         f"training_loop_{name}": partial(training_loop.dataloader, name, steps)
         for name, steps in LOADED.items()
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
 TABLES: dict[str, Callable[[], dict[str, object]]] = {
     "splice_cost": splice_cost.measure,
     "corruption": corruption.measure,
+    "noise_gradients_ways": noise_gradients.ways,
 }
 
 

@@ -7,7 +7,7 @@ from app.charts.freezing import accuracy_by_setting, freezing
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
 from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
-from app.charts.noise import scree
+from app.charts.noise import difference_to_control, noise_alignment, scree
 from app.charts.probes import probe_against_splice, probe_heatmap, probes_by_depth
 from app.charts.runs import training_curves
 from app.charts.scores import excess_forest, scores_by_depth
@@ -21,6 +21,7 @@ __all__ = [
     "corruption_heatmap",
     "corruption_over_time",
     "difference_heatmap",
+    "difference_to_control",
     "epoch_label",
     "excess_by_lag",
     "excess_forest",
@@ -29,6 +30,7 @@ __all__ = [
     "horizon",
     "lag_profile",
     "motion",
+    "noise_alignment",
     "overlap",
     "probe_against_splice",
     "probe_heatmap",

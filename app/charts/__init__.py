@@ -7,15 +7,17 @@ from app.charts.freezing import accuracy_by_setting, freezing
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
 from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
+from app.charts.moving import COLOURINGS, trajectory
 from app.charts.noise import difference_to_control, noise_alignment, scree
 from app.charts.probes import probe_against_splice, probe_heatmap, probes_by_depth
 from app.charts.runs import training_curves
 from app.charts.scores import excess_forest, scores_by_depth
 from app.charts.style import ARM_COLOURS, epoch_label
-from app.charts.trajectories import motion, overlap, trajectory, trust, turning
+from app.charts.trajectories import motion, overlap, pace, trust, turning
 
 __all__ = [
     "ARM_COLOURS",
+    "COLOURINGS",
     "accuracy_by_setting",
     "barrier",
     "corruption_heatmap",
@@ -32,6 +34,7 @@ __all__ = [
     "motion",
     "noise_alignment",
     "overlap",
+    "pace",
     "probe_against_splice",
     "probe_heatmap",
     "probes_by_depth",

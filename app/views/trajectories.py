@@ -49,7 +49,10 @@ def _choose(pictures: pl.DataFrame, names: dict[str, str]) -> dict[str, object]:
     # The comparator's quality stands in the rows of the picture that it is held against.
     own = pictures.filter(pl.col("method") == shown)
     row: dict[str, object] = (pictures if own.is_empty() else own).row(0, named=True)
-    return row | {"shown": shown}
+    colouring = controls.segments(
+        "Colour", "colour", list(charts.COLOURINGS), "class", charts.COLOURINGS.__getitem__
+    )
+    return row | {"shown": shown, "colouring": colouring}
 
 
 def _draw(chosen: dict[str, object]) -> None:
@@ -59,13 +62,21 @@ def _draw(chosen: dict[str, object]) -> None:
     quality = ask("trajectory_quality", *place, chosen["method"])
     classes = chosen["class_names"] or [str(k) for k in range(int(str(chosen["classes"])))]
     with st.container(horizontal=True, gap="medium"):
-        chart = charts.trajectory(points, list(classes), str(chosen["shown"]))  # type: ignore[call-overload]
+        chart = charts.trajectory(
+            points,
+            ask("trajectory_contours", *place, chosen["shown"]),
+            ask("trajectory_images", chosen["eval_id"]),
+            list(classes),  # type: ignore[call-overload]
+            str(chosen["shown"]),
+            str(chosen["colouring"]),
+        )
         st.altair_chart(chart, width="content", alt="examples in the plane, by checkpoint")
         with st.container(horizontal=True, gap="medium", width=620):
             for drawn, words in (
                 (charts.trust(quality), "trustworthiness by checkpoint"),
                 (charts.overlap(quality), "overlap of nearest neighbours by checkpoint"),
                 (charts.motion(quality), "displacement of the features by checkpoint"),
+                (charts.pace(quality), "speed of the features by checkpoint"),
                 (charts.turning(quality), "turning cosine by checkpoint"),
             ):
                 st.altair_chart(drawn, width="content", alt=words)

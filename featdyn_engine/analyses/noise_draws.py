@@ -96,7 +96,7 @@ def directions(spec: Spec, network: nn.Module, step: int, drawn: Tensor) -> Tens
         return drawn
     recipe = spec.run.recipe
     if spec.step_rule == "adam" and recipe.weight_decay:
-        weights = torch.cat([value.flatten().cpu() for value in network.parameters()])
+        weights = torch.cat([value.detach().flatten().cpu() for value in network.parameters()])
         drawn = drawn + recipe.weight_decay * weights
     return adam_directions(drawn, step, recipe.betas, recipe.eps)
 

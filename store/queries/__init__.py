@@ -35,7 +35,13 @@ from store.queries.scores import (
     horizons,
     scores_over_seeds,
 )
-from store.queries.trajectories import trajectories, trajectory_pictures, trajectory_quality
+from store.queries.trajectories import (
+    trajectories,
+    trajectory_contours,
+    trajectory_images,
+    trajectory_pictures,
+    trajectory_quality,
+)
 from store.queries.upkeep import orphan_rows, stored_units
 
 __all__ = [
@@ -75,6 +81,8 @@ __all__ = [
     "studies",
     "study_runs",
     "trajectories",
+    "trajectory_contours",
+    "trajectory_images",
     "trajectory_pictures",
     "trajectory_quality",
     "unit_counts",

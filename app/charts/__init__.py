@@ -7,7 +7,7 @@ from app.charts.freezing import accuracy_by_setting, freezing
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
 from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
-from app.charts.moving import COLOURINGS, trajectory
+from app.charts.moving import COLOURINGS, trajectory, with_clock
 from app.charts.noise import difference_to_control, noise_alignment, scree
 from app.charts.probes import probe_against_splice, probe_heatmap, probes_by_depth
 from app.charts.runs import training_curves
@@ -48,4 +48,5 @@ __all__ = [
     "trajectory",
     "trust",
     "turning",
+    "with_clock",
 ]

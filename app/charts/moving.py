@@ -6,13 +6,15 @@ line from one place to the next: an aid for the eye, not a measurement.
 """
 
 import base64
+from typing import Any
 
 import altair as alt
 import polars as pl
 
-from app.charts.style import CLASS_COLOURS, PLOT_SIZE, QUIET, epoch_label, title
+from app.charts.style import CLASS_COLOURS, QUIET, epoch_label, title
 
-SIDE = 340
+# On a wide page; a narrow one shrinks its width alone.
+SIDE = 520
 # Moves that leave a line behind a point.
 TRAIL = 3
 METHODS = {
@@ -26,8 +28,8 @@ ANSWERS = {"right": "#0072B2", "wrong": "#D55E00", "not stored": QUIET}
 ANSWER = (
     "isValid(datum['g' + at]) ? datum['g' + at] == datum.class ? 'right' : 'wrong' : 'not stored'"
 )
-# Milliseconds of a frame, and frames from one checkpoint to the next.
-FRAME_MS, FRAMES = 33, 24
+# Milliseconds of a frame, and from one checkpoint to the next however long frames take.
+FRAME_MS, STEP_MS = 33, 800
 
 
 def trajectory(
@@ -43,8 +45,7 @@ def trajectory(
     ``points``: frame, step, epoch, example, class, predicted, x, y, displacement, turning.
     ``contours``: step, class, path, corner, x, y. ``images``: example, png (bytes), for the hover.
     ``colouring``: of COLOURINGS: a class has the colour of its place among ``classes``; or whether
-    the network of the checkpoint is right about the example. Playing needs vega-embed, which adds
-    the clock to the compiled chart (``_clock``); elsewhere the picture is that of the slider.
+    the network of the checkpoint is right about the example. ``with_clock`` lets it play.
     """
     epochs = points.select("frame", "step", "epoch").unique().sort("frame")
     last = len(epochs) - 1
@@ -54,33 +55,30 @@ def trajectory(
         bind=alt.binding_range(min=0, max=last, step=1, name="checkpoint "),
     )
     playing = alt.param(name="playing", value=False, bind=alt.binding_checkbox(name="play "))
-    part = alt.param(name="part", value=0)
+    part, tick = alt.param(name="part", value=0), alt.param(name="tick", value=0)
     scales = {name: _whole(points[name]) for name in ("x", "y")}
     wide = _wide(points, images, last)
-    heads = alt.Chart(wide).encode(
-        x=alt.X("px:Q", axis=None, scale=scales["x"]),
-        y=alt.Y("py:Q", axis=None, scale=scales["y"]),
-        color=_colour(colouring, classes),
-    )
+    colour = _colour(colouring, classes)
     layers = [
-        _trails(wide, scales).encode(color=_colour(colouring, classes)),
-        _heads(heads, last),
+        _trails(wide, scales).encode(color=colour),
+        _heads(wide, last, scales).encode(color=colour),
+        _touched(wide, scales),
         _when(epochs),
     ]
     if not contours.is_empty():
         layers.insert(0, _contours(contours, epochs, scales, classes, colouring))
-    chart = (
+    return (
         alt.layer(*layers)
-        .add_params(at, playing, part)
+        .add_params(at, playing, part, tick)
         .properties(
-            autosize=PLOT_SIZE,
-            width=SIDE,
+            autosize=alt.AutoSizeParams(type="fit-x", contains="padding"),
+            width="container",
             height=SIDE,
             title=title(METHODS[method], _told(contours)),
-            usermeta={"embedOptions": {"patch": _clock(last)}},
+            # Thousands of SVG elements don't move 30 times a second.
+            usermeta={"embedOptions": {"renderer": "canvas"}},
         )
     )
-    return chart.resolve_scale(color="shared")
 
 
 def _told(contours: pl.DataFrame) -> str:
@@ -90,40 +88,35 @@ def _told(contours: pl.DataFrame) -> str:
     return f"{told}; outlines: {contours['mass'].item(0):.0%} of a class (KDE)"
 
 
-def _clock(last: int) -> list[dict[str, object]]:
-    """Return a JSON patch of the compiled chart: a timer that moves ``part``, and with it ``at``.
+def with_clock(chart: alt.LayerChart) -> dict[str, Any]:
+    """Return the specification of ``trajectory`` with the timer that plays it.
 
-    Vega-Lite has timers for selections alone. A group without marks that writes to the signals
-    of the chart needs no place in its list of signals.
+    Vega-Lite knows timers for selections alone, but hands what else it finds in a parameter on to
+    the signal that it becomes: the events ``on`` which it changes. Altair would refuse them.
     """
-    ticking = {"type": "timer", "throttle": FRAME_MS}
-    step = 1 / FRAMES
-    part = {
-        "name": "part",
-        "push": "outer",
-        "on": [
-            {
-                "events": ticking,
-                "update": f"playing && part + {step} < 0.999 ? part + {step} : 0",
-            }
-        ],
-    }
-    at = {
-        "name": "at",
-        "push": "outer",
-        "on": [
-            {
-                "events": {"signal": "part"},
-                "update": f"playing && part == 0 ? (at < {last} ? at + 1 : 0) : at",
-            },
-            {
-                "events": {"signal": "playing"},
-                "update": f"playing && at == {last} ? 0 : at",
-            },
-        ],
-    }
-    group = {"type": "group", "name": "clock", "signals": [part, at]}
-    return [{"op": "add", "path": "/marks/-", "value": group}]
+    # The limit of 5,000 rows is meant for notebooks.
+    with alt.data_transformers.disable_max_rows():
+        spec: dict[str, Any] = chart.to_dict()
+    signals = {parameter["name"]: parameter for parameter in spec["params"]}
+    last = signals["at"]["bind"]["max"]
+    passed = f"part + (now() - tick) / {STEP_MS}"
+    signals["part"]["on"] = [
+        {
+            "events": {"type": "timer", "throttle": FRAME_MS},
+            "update": f"!playing || part >= 1 ? 0 : min(1, {passed})",
+        }
+    ]
+    signals["tick"]["on"] = [
+        {"events": [{"signal": "part"}, {"signal": "playing"}], "update": "now()"}
+    ]
+    signals["at"]["on"] = [
+        {
+            "events": {"signal": "part"},
+            "update": f"playing && part == 0 ? (at < {last} ? at + 1 : 0) : at",
+        },
+        {"events": {"signal": "playing"}, "update": f"playing && at == {last} ? 0 : at"},
+    ]
+    return spec
 
 
 def _wide(points: pl.DataFrame, images: pl.DataFrame, last: int) -> pl.DataFrame:
@@ -153,7 +146,7 @@ def _colour(colouring: str, classes: list[str]) -> alt.Color:
     else:
         field = "answer:N"
         scale = alt.Scale(domain=list(ANSWERS), range=list(ANSWERS.values()))
-    legend = alt.Legend(orient="bottom", columns=4, symbolOpacity=1, labelLimit=60)
+    legend = alt.Legend(orient="bottom", columns=5, symbolOpacity=1, labelLimit=80)
     return alt.Color(field, title=None, scale=scale, legend=legend)
 
 
@@ -162,24 +155,43 @@ def _place(axis: str, frame: str) -> str:
     return f"datum['{axis}' + ({frame})]"
 
 
-def _heads(base: alt.Chart, last: int) -> alt.Chart:
-    """Draw each point where it is, ``part`` of the way to its next place."""
+def _heads(wide: pl.DataFrame, last: int, scales: dict[str, alt.Scale]) -> alt.Chart:
+    """Draw each point where it is, ``part`` of the way to its next place.
+
+    What changes with ``at`` alone is calculated before what changes with every frame.
+    """
     following = f"min(at + 1, {last})"
-    calculated = {
-        f"p{axis}": f"{_place(axis, 'at')} + part * "
-        f"({_place(axis, following)} - {_place(axis, 'at')})"
-        for axis in ("x", "y")
-    }
+    at_step = {name: _place(name, "at") for name in ("x", "y")}
+    to_go = {f"d{name}": f"{_place(name, following)} - datum.{name}" for name in ("x", "y")}
+    now = {f"p{name}": f"datum.{name} + part * datum.d{name}" for name in ("x", "y")}
     return (
-        base.transform_calculate(
-            answer=ANSWER,
+        alt.Chart(wide)
+        .transform_calculate(answer=ANSWER, **at_step)
+        .transform_calculate(**to_go)
+        .transform_calculate(**now)
+        .mark_circle(size=28, opacity=0.9, aria=False)
+        .encode(
+            x=alt.X("px:Q", axis=None, scale=scales["x"]),
+            y=alt.Y("py:Q", axis=None, scale=scales["y"]),
+        )
+    )
+
+
+def _touched(wide: pl.DataFrame, scales: dict[str, alt.Scale]) -> alt.Chart:
+    """Lay what is told on hover over the points, unseen: in motion it would be told every frame."""
+    return (
+        alt.Chart(wide)
+        .transform_calculate(
+            x=_place("x", "at"),
+            y=_place("y", "at"),
             predicted="datum['g' + at]",
             displacement="datum['d' + at]",
             turning="datum['t' + at]",
-            **calculated,
         )
-        .mark_circle(size=28, opacity=0.9)
+        .mark_circle(size=60, opacity=0, aria=False)
         .encode(
+            x=alt.X("x:Q", axis=None, scale=scales["x"]),
+            y=alt.Y("y:Q", axis=None, scale=scales["y"]),
             tooltip=[
                 alt.Tooltip("class:N"),
                 alt.Tooltip("predicted:N", title="predicted here"),
@@ -188,7 +200,7 @@ def _heads(base: alt.Chart, last: int) -> alt.Chart:
                 alt.Tooltip("turning:Q", title="turning cosine", format=".2f"),
                 # vega-tooltip shows the picture of a field of this name.
                 alt.Tooltip("image:N", title="image"),
-            ]
+            ],
         )
     )
 
@@ -207,7 +219,7 @@ def _trails(wide: pl.DataFrame, scales: dict[str, alt.Scale]) -> alt.Chart:
         .transform_flatten(["back"])
         .transform_filter("at >= datum.back")
         .transform_calculate(answer=ANSWER, **corners)
-        .mark_rule(strokeWidth=0.8, opacity=0.3)
+        .mark_rule(strokeWidth=0.8, opacity=0.3, aria=False)
         .encode(
             x=alt.X("x1:Q", axis=None, scale=scales["x"]),
             y=alt.Y("y1:Q", axis=None, scale=scales["y"]),
@@ -225,11 +237,13 @@ def _contours(
     colouring: str,
 ) -> alt.Chart:
     """Draw closed lines around each class at the slider's checkpoint."""
-    placed = contours.join(epochs.select("step", "frame"), on="step", maintain_order="left")
+    placed = contours.join(epochs.select("step", "frame"), on="step", maintain_order="left").select(
+        "frame", "class", "path", "corner", pl.col("x", "y").round(3)
+    )
     lines = (
         alt.Chart(placed)
         .transform_filter("datum.frame == at")
-        .mark_line(strokeWidth=1.3, opacity=0.75)
+        .mark_line(strokeWidth=1.3, opacity=0.75, aria=False)
         .encode(
             x=alt.X("x:Q", axis=None, scale=scales["x"]),
             y=alt.Y("y:Q", axis=None, scale=scales["y"]),

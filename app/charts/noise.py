@@ -142,7 +142,15 @@ def noise_alignment(means: pl.DataFrame, series: str, colour: str, lines: list[s
     y = alt.Y("value:Q", title="share of the drift", scale=scale, axis=alt.Axis(format=".0%"))
     shades = [colour, *[QUIET] * (len(lines) - 1)]
     dashes = [DASHES[number] for number in range(1, len(lines) + 1)]
-    legend = alt.Legend(orient="bottom", columns=2, labelLimit=PANEL, symbolOpacity=1)
+    legend = alt.Legend(
+        orient="bottom",
+        columns=2,
+        labelLimit=PANEL,
+        symbolType="stroke",
+        symbolSize=300,
+        symbolStrokeWidth=2,
+        symbolFillColor="transparent",
+    )
     tooltip = [
         alt.Tooltip("of:N", title="of"),
         *_when(),
@@ -171,7 +179,8 @@ def noise_alignment(means: pl.DataFrame, series: str, colour: str, lines: list[s
     )
     return chart.properties(
         autosize=PLOT_SIZE,
-        width=PANEL,
+        # Four stand in one row.
+        width=PANEL * 0.9,
         height=PANEL * 0.7,
         title=title(series, "band: 95 % over examples"),
     )

@@ -31,7 +31,7 @@ def render() -> None:
         _, runs = choose_study()
         tests = ask("noise_tests", tuple(runs["run_id"]))
         if not tests.is_empty():
-            names = dict(runs.select("run_id", "name").rows())
+            names = _names(runs)
             at_cut, place = _chosen(noises.with_series(tests, names))
     if tests.is_empty():
         st.info("Not in the store yet. Put this into the study, and `featdyn run` it again:")
@@ -52,13 +52,18 @@ def render() -> None:
                 alt="difference to the control by checkpoint",
             )
     at_step = at_cut.filter(pl.col("step") == place.step)
-    for line in noise_findings.of_noise(at_step, place.example, place.control):
-        st.markdown(line)
+    _listed(noise_findings.of_noise(at_step, place.example, place.control))
     _alignment(at_cut, names, series, place)
     _effects_table(here)
     _caption(here)
     with st.expander("Tests of sphericity and all numbers"):
         st.dataframe(at_example.drop("run_id"), hide_index=True)
+
+
+def _names(runs: pl.DataFrame) -> dict[str, str]:
+    """Name runs by their arm, where it has one seed alone."""
+    column = "arm" if runs["arm"].is_unique().all() else "name"
+    return dict(runs.select("run_id", column).rows())
 
 
 def _chosen(tests: pl.DataFrame) -> tuple[pl.DataFrame, Place]:
@@ -142,8 +147,7 @@ def _alignment(
             )
             st.altair_chart(chart, width="content", alt=f"alignment with drift, {each}")
     at_step = found.filter(pl.col("step") == place.step)
-    for line in noise_findings.of_alignment(at_step, place.control):
-        st.markdown(line)
+    _listed(noise_findings.of_alignment(at_step, place.control))
     k, p = found.select("k", "p").row(0)
     st.caption(
         f"Share of the squared drift to the next checkpoint that lies along the {k} leading "
@@ -151,6 +155,11 @@ def _alignment(
         "examples. What counts is the excess over the control: one Jacobian aligns any noise with "
         "drift, so that k/p is a straw man."
     )
+
+
+def _listed(lines: list[str]) -> None:
+    """Write sentences close together."""
+    st.markdown("\n".join(f"- {line}" for line in lines) if len(lines) > 1 else "".join(lines))
 
 
 def _effects_table(here: pl.DataFrame) -> None:

@@ -7,6 +7,7 @@ from app import charts, controls
 from app.cached import ask
 from app.views.study_choice import choose_study
 
+SIDE = 560
 WARNING = "Distances and cluster sizes in a UMAP mean nothing."
 
 
@@ -70,7 +71,12 @@ def _draw(chosen: dict[str, object]) -> None:
             str(chosen["shown"]),
             str(chosen["colouring"]),
         )
-        st.altair_chart(chart, width="content", alt="examples in the plane, by checkpoint")
+        with st.container(width=SIDE):
+            st.vega_lite_chart(
+                charts.with_clock(chart),
+                width="stretch",
+                alt="examples in the plane, by checkpoint",
+            )
         with st.container(horizontal=True, gap="medium", width=620):
             for drawn, words in (
                 (charts.trust(quality), "trustworthiness by checkpoint"),

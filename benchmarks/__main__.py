@@ -4,7 +4,14 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import corruption, live_splice, splice_cost, splices, training_loop
+from benchmarks import (
+    corruption,
+    live_splice,
+    noise_gradients,
+    splice_cost,
+    splices,
+    training_loop,
+)
 from benchmarks.harness import Benchmark, measure
 
 # Steps for about ten seconds a turn: pictures of very different sizes.
@@ -14,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
     "splice_bf16": splices.bf16,
     "splice_anytime": splices.anytime,
     "training_loop": training_loop.bare,
+    "noise_gradients": noise_gradients.bare,
     **{
         f"training_loop_{name}": partial(training_loop.dataloader, name, steps)
         for name, steps in LOADED.items()
@@ -24,6 +32,7 @@ TABLES: dict[str, Callable[[], dict[str, object]]] = {
     "splice_cost": splice_cost.measure,
     "corruption": corruption.measure,
     "live_splice": live_splice.measure,
+    "noise_gradients_ways": noise_gradients.ways,
 }
 
 

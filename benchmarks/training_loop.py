@@ -20,7 +20,8 @@ from featdyn_engine.training import Training
 SETS = {"digits": (1, 8), "mnist": (1, 28), "cifar10": (3, 32), "stl10": (3, 96)}
 
 
-def _dataset(images: int, channels: int, pixels: int) -> Dataset:
+def random_dataset(images: int, channels: int, pixels: int) -> Dataset:
+    """Return random images and labels of ten classes."""
     stream = torch.Generator().manual_seed(0)
     pictures = torch.randint(256, (images, channels, pixels, pixels), generator=stream)
     labels = torch.randint(10, (images,), generator=stream)
@@ -85,7 +86,7 @@ def bare(
     steps: int = 40, batch_size: int = 128, pixels: int = 32, augmented: bool = True
 ) -> Benchmark:
     """ResNet-20: our whole loop against the same updates on one resident random mini-batch."""
-    dataset = _dataset(4 * batch_size, 3, pixels)
+    dataset = random_dataset(4 * batch_size, 3, pixels)
     config = _config(steps, batch_size, augmented, torch.get_num_threads())
     fixed = dataset.normalise(dataset.train_images[:batch_size]), dataset.train_labels[:batch_size]
     return Benchmark(
@@ -146,7 +147,7 @@ def _loader(dataset: Dataset, config: RunConfig, workers: int) -> Iterator[tuple
 def dataloader(name: str, steps: int, batch_size: int = 128, workers: int = 0) -> Benchmark:
     """ResNet-20 on images of a data set's size: ours against a loop over a DataLoader."""
     channels, pixels = SETS[name]
-    dataset = _dataset(8 * batch_size, channels, pixels)
+    dataset = random_dataset(8 * batch_size, channels, pixels)
     config = _config(steps, batch_size, True, torch.get_num_threads())
     config = replace(config, data=DataConfig(name=name))
     return Benchmark(

@@ -32,6 +32,8 @@ TABLES = {
     "corruptions": "corruptions",
     "trajectories": "trajectories",
     "trajectory_quality": "trajectory_quality",
+    "trajectory_contours": "trajectory_contours",
+    "trajectory_images": "trajectory_images",
     "divergences": "divergences",
     "noise": "noise_spectra",
     "noise_tests": "noise_tests",
@@ -40,7 +42,15 @@ TABLES = {
 # What a study asks for and what failed are no finished units of work.
 NO_UNITS = ("studies", "failures")
 # Parts that a unit writes beside its main one, under the same unit_id: no units of their own.
-COMPANIONS = ("predictions", "horizons", "trajectory_quality", "noise_tests", "noise_alignment")
+COMPANIONS = (
+    "predictions",
+    "horizons",
+    "trajectory_quality",
+    "trajectory_contours",
+    "trajectory_images",
+    "noise_tests",
+    "noise_alignment",
+)
 METADATA_KEY = b"featdyn"
 # What a part that was cut short, or isn't ours, makes its readers raise.
 UNREADABLE = (pa.ArrowException, duckdb.Error, OSError, KeyError, ValueError, TypeError)

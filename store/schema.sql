@@ -213,7 +213,10 @@ CREATE TABLE base.noise_alignment (
     overlap DOUBLE,
     overlap_random DOUBLE,
     n BIGINT,
-    p BIGINT
+    p BIGINT,
+    batch_size INTEGER,
+    step_rule VARCHAR,
+    representation VARCHAR
 );
 
 CREATE TABLE base.noise_spectra (
@@ -232,7 +235,10 @@ CREATE TABLE base.noise_spectra (
     band_low DOUBLE,
     band_high DOUBLE,
     n BIGINT,
-    p BIGINT
+    p BIGINT,
+    batch_size INTEGER,
+    step_rule VARCHAR,
+    representation VARCHAR
 );
 
 CREATE TABLE base.noise_tests (
@@ -284,7 +290,11 @@ CREATE TABLE base.noise_tests (
     delta_p_bh DOUBLE,
     verdict VARCHAR,
     n BIGINT,
-    p BIGINT
+    p BIGINT,
+    batch_size INTEGER,
+    step_rule VARCHAR,
+    representation VARCHAR,
+    optimizer_state VARCHAR
 );
 
 CREATE TABLE base.predictions (
@@ -396,7 +406,33 @@ CREATE TABLE base.trajectories (
     y DOUBLE,
     displacement DOUBLE,
     speed DOUBLE,
-    turning DOUBLE
+    turning DOUBLE,
+    predicted_label INTEGER
+);
+
+CREATE TABLE base.trajectory_contours (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    norm VARCHAR,
+    method VARCHAR,
+    step BIGINT,
+    n BIGINT,
+    label INTEGER,
+    mass DOUBLE,
+    path INTEGER,
+    x FLOAT[],
+    y FLOAT[]
+);
+
+CREATE TABLE base.trajectory_images (
+    unit_id VARCHAR,
+    eval_id VARCHAR,
+    example BIGINT,
+    png BLOB
 );
 
 CREATE TABLE base.trajectory_quality (
@@ -506,28 +542,31 @@ CREATE VIEW metrics AS SELECT run_id, step, epoch, split, "mode", labels, n, cor
     loss, lr FROM base.metrics WHERE (run_id = ANY(SELECT * FROM base.wanted_runs));
 
 CREATE VIEW noise_alignment AS SELECT r.run_id, eval_id, split, cut, depth, step, example, norm,
-    later_step, "source", k, alignment, uniform, uniform_low, uniform_high, features, features_low,
-    features_high, m, overlap, overlap_random, n, p FROM (base.noise_alignment AS r INNER JOIN
-    base.units AS u ON ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM
-    base.wanted_runs)) QUALIFY (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, step,
-    example, "source" ORDER BY u.finished_at DESC, u.unit_id) = 1);
+    batch_size, step_rule, representation, later_step, "source", k, alignment, uniform, uniform_low,
+    uniform_high, features, features_low, features_high, m, overlap, overlap_random, n, p FROM
+    (base.noise_alignment AS r INNER JOIN base.units AS u ON ((u.unit_id = r.unit_id))) WHERE
+    ((r.run_id = ANY(SELECT * FROM base.wanted_runs)) AND (batch_size IS NOT NULL)) QUALIFY
+    (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, step, example, batch_size, step_rule,
+    representation, "source" ORDER BY u.finished_at DESC, u.unit_id) = 1);
 
 CREATE VIEW noise_spectra AS SELECT r.run_id, eval_id, split, cut, depth, step, example, norm,
-    "source", rank, eigenvalue, band_low, band_high, n, p FROM (base.noise_spectra AS r INNER JOIN
-    base.units AS u ON ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM
-    base.wanted_runs)) QUALIFY (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, step,
-    example, "source", rank ORDER BY u.finished_at DESC, u.unit_id) = 1);
+    batch_size, step_rule, representation, "source", rank, eigenvalue, band_low, band_high, n, p
+    FROM (base.noise_spectra AS r INNER JOIN base.units AS u ON ((u.unit_id = r.unit_id))) WHERE
+    ((r.run_id = ANY(SELECT * FROM base.wanted_runs)) AND (batch_size IS NOT NULL)) QUALIFY
+    (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, step, example, batch_size, step_rule,
+    representation, "source", rank ORDER BY u.finished_at DESC, u.unit_id) = 1);
 
 CREATE VIEW noise_tests AS SELECT r.run_id, eval_id, split, cut, depth, step, example, norm,
-    "source", lr, augmentation, pr_sign, pr_sign_low, pr_sign_high, participation_ratio,
-    participation_ratio_isotropic, first_share, first_share_isotropic, components_90,
-    components_90_isotropic, effective_rank, effective_rank_isotropic, slope, slope_isotropic,
-    slope_first, slope_last, edge_low, edge_high, mauchly, mauchly_p, john, john_p, ledoit_wolf,
-    ledoit_wolf_p, tracy_widom, tracy_widom_p, spatial_sign, spatial_sign_p, mauchly_null, delta,
-    delta_low, delta_high, delta_p, delta_p_holm, delta_p_bh, verdict, n, p FROM (base.noise_tests
-    AS r INNER JOIN base.units AS u ON ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT *
-    FROM base.wanted_runs)) QUALIFY (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, step,
-    example, "source" ORDER BY u.finished_at DESC, u.unit_id) = 1);
+    batch_size, step_rule, representation, "source", lr, augmentation, optimizer_state, pr_sign,
+    pr_sign_low, pr_sign_high, participation_ratio, participation_ratio_isotropic, first_share,
+    first_share_isotropic, components_90, components_90_isotropic, effective_rank,
+    effective_rank_isotropic, slope, slope_isotropic, slope_first, slope_last, edge_low, edge_high,
+    mauchly, mauchly_p, john, john_p, ledoit_wolf, ledoit_wolf_p, tracy_widom, tracy_widom_p,
+    spatial_sign, spatial_sign_p, mauchly_null, delta, delta_low, delta_high, delta_p, delta_p_holm,
+    delta_p_bh, verdict, n, p FROM (base.noise_tests AS r INNER JOIN base.units AS u ON ((u.unit_id
+    = r.unit_id))) WHERE ((r.run_id = ANY(SELECT * FROM base.wanted_runs)) AND (batch_size IS NOT
+    NULL)) QUALIFY (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, step, example,
+    batch_size, step_rule, representation, "source" ORDER BY u.finished_at DESC, u.unit_id) = 1);
 
 CREATE VIEW predictions AS SELECT run_id, shallow_run_id, control, replicate, eval_id, cut, depth,
     shallow_step, deep_step, norm, dtype, batch_size, n, predicted FROM base.predictions WHERE
@@ -569,10 +608,23 @@ CREATE VIEW study_runs AS SELECT study, title, "position", arm, "name", "role", 
     base.study_runs;
 
 CREATE VIEW trajectories AS SELECT r.run_id, eval_id, split, cut, depth, norm, "method", step, n,
-    example, r."label", x, y, displacement, speed, turning FROM (base.trajectories AS r INNER JOIN
-    base.units AS u ON ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM
-    base.wanted_runs)) QUALIFY (dense_rank() OVER (PARTITION BY r.run_id, eval_id, cut, "method"
-    ORDER BY u.finished_at DESC, u.unit_id) = 1);
+    example, r."label", predicted_label, x, y, displacement, speed, turning FROM (base.trajectories
+    AS r INNER JOIN base.units AS u ON ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT *
+    FROM base.wanted_runs)) QUALIFY (dense_rank() OVER (PARTITION BY r.run_id, eval_id, cut,
+    "method" ORDER BY u.finished_at DESC, u.unit_id) = 1);
+
+CREATE VIEW trajectory_contours AS SELECT r.run_id, r.eval_id, split, r.cut, depth, norm,
+    r."method", step, n, r."label", mass, path, x, y FROM (base.trajectory_contours AS r INNER JOIN
+    (SELECT t.unit_id, t.run_id, eval_id, cut, "method" FROM ((SELECT DISTINCT unit_id, run_id,
+    eval_id, cut, "method" FROM base.trajectories) AS t INNER JOIN base.units AS u ON ((u.unit_id =
+    t.unit_id))) WHERE (t.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY (row_number() OVER
+    (PARTITION BY t.run_id, eval_id, cut, "method" ORDER BY u.finished_at DESC, u.unit_id) = 1)) AS
+    "last" ON ((("last".unit_id = r.unit_id) AND ("last".run_id = r.run_id) AND ("last".eval_id =
+    r.eval_id) AND ("last".cut = r.cut) AND ("last"."method" = r."method"))));
+
+CREATE VIEW trajectory_images AS SELECT eval_id, example, png FROM (base.trajectory_images AS r
+    INNER JOIN base.units AS u ON ((u.unit_id = r.unit_id))) QUALIFY (row_number() OVER (PARTITION
+    BY eval_id, example ORDER BY u.finished_at DESC, u.unit_id) = 1);
 
 CREATE VIEW trajectory_quality AS SELECT r.run_id, eval_id, split, cut, depth, norm, "method", step,
     n, k, trustworthiness, continuity, neighbour_overlap, chance, pca_trustworthiness,

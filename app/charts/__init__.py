@@ -16,16 +16,18 @@ from app.charts.matrices import (
     thumbnail,
     thumbnail_link,
 )
-from app.charts.noise import scree
+from app.charts.moving import COLOURINGS, trajectory, with_clock
+from app.charts.noise import difference_to_control, noise_alignment, scree
 from app.charts.probes import probe_against_splice, probe_heatmap, probes_by_depth
 from app.charts.runs import training_curves
 from app.charts.scores import excess_forest, scores_by_depth
 from app.charts.style import ARM_COLOURS, epoch_label
-from app.charts.trajectories import motion, overlap, trajectory, trust, turning
+from app.charts.trajectories import motion, overlap, pace, trust, turning
 
 __all__ = [
     "ARM_COLOURS",
     "CELL",
+    "COLOURINGS",
     "PICKED",
     "accuracy_by_setting",
     "barrier",
@@ -37,6 +39,7 @@ __all__ = [
     "corruption_heatmap",
     "corruption_over_time",
     "difference_heatmap",
+    "difference_to_control",
     "epoch_label",
     "excess_by_lag",
     "excess_forest",
@@ -45,7 +48,9 @@ __all__ = [
     "horizon",
     "lag_profile",
     "motion",
+    "noise_alignment",
     "overlap",
+    "pace",
     "probe_against_splice",
     "probe_heatmap",
     "probes_by_depth",
@@ -60,4 +65,5 @@ __all__ = [
     "trajectory",
     "trust",
     "turning",
+    "with_clock",
 ]

@@ -20,9 +20,9 @@ PLOT_SIZE = alt.AutoSizeParams(type="pad")
 QUIET = "#7d8894"
 # Okabe & Ito 2008, without black and yellow, which vanish on one of the two backgrounds.
 ARM_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
-# The same six, then four chosen by eye, which also differ in lightness: a
-# class has the colour of its number on every page.
-CLASS_COLOURS = [*ARM_COLOURS, "#882255", "#999933", "#44AA99", "#8C6BB1"]
+# The same six, then four found by search: any two of the ten stay apart in normal sight, protanopia
+# and deuteranopia (a test holds them to it). A class has the colour of its number on every page.
+CLASS_COLOURS = [*ARM_COLOURS, "#884444", "#AA7744", "#88CCAA", "#CCBB66"]
 METRIC_NAMES = {
     "accuracy": "accuracy",
     "agreement": "agreement with the later network",

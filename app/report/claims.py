@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import altair as alt
 import polars as pl
 
-from app import charts, findings
+from app import charts, findings, noises
 from app.report.gallery import Gallery, Mean, over_seeds
 from featdyn_engine.domain import CONTROLS
 
@@ -223,10 +223,14 @@ def anisotropic(gallery: Gallery) -> Finding:
     first = judged.sort("depth", "step").row(0, named=True)
     place = ["run_id", "eval_id", "cut", "step", "example"]
     at = tests.filter(*[pl.col(name) == first[name] for name in place])
-    spectra = gallery.ask("noise_spectra", [first["run_id"]]).filter(
-        *[pl.col(name) == first[name] for name in place],
-        pl.col("source").is_in(["sgd", "global"]),
+    both = noises.with_series(
+        at.filter(pl.col("source").is_in(["sgd", "global"])), {first["run_id"]: gallery.arms[0]}
     )
+    keys = ["eval_id", "step", "example", "representation", "source", *noises.SERIES]
+    spectra = gallery.ask("noise_spectra", [first["run_id"]], first["cut"])
+    shares = noises.as_shares(spectra.join(both.select("series", *keys), on=keys))
+    series = both["series"].unique(maintain_order=True).to_list()
+    scree = charts.scree(shares, noises.isotropic_bands(shares), series)
     said = (
         f"At {len(lower)} of {len(judged)} places (checkpoint, cut, example) the features' noise "
         "of SGD has fewer directions than isotropic parameter noise of equal norm through the "
@@ -238,7 +242,7 @@ def anisotropic(gallery: Gallery) -> Finding:
     )
     share = len(lower) / len(judged)
     verdict = HOLDS if share >= 0.9 else PART if share >= 0.1 else FAILS
-    return Finding(said, verdict, (charts.scree(spectra, at["edge_high"][0]),))
+    return Finding(said, verdict, (scree,))
 
 
 def freezing_costs(gallery: Gallery) -> Finding:

@@ -32,18 +32,22 @@ def figure(
     provenance: Provenance,
     width: Literal["content", "stretch"] = "content",
     on_cell: Callable[[dict[str, int]], None] | None = None,
+    moving: Callable[[Any], dict[str, Any]] | None = None,
 ) -> None:
     """Draw a chart, with what it shows and its files behind one quiet button.
 
     ``frame``: the rows that it draws. ``about``: two sentences for whoever asks "What am I looking
     at?". ``name``: of this picture on its page, for screen readers and files; no other picture of
     the page may bear it. ``on_cell``: called before the page is drawn again with the cell that
-    was clicked, its ``shallow_step`` and ``deep_step``, of a matrix.
+    was clicked, its ``shallow_step`` and ``deep_step``, of a matrix. ``moving`` returns the
+    specification of the chart with what moves it, which a file of it doesn't do.
     """
     theme = st.context.theme.type or "light"
     drawn = chart.configure_title(subtitleColor=SUBTITLE[theme])
     with st.container(width=width, gap="xxsmall"):
-        if on_cell is None:
+        if moving is not None:
+            st.vega_lite_chart(moving(drawn), width=width, alt=name)
+        elif on_cell is None:
             st.altair_chart(drawn, width=width, alt=name)
         else:
             key = f"chart-{exports.slug(name)}"
@@ -93,7 +97,10 @@ def _content(
         f"revision {record['store_revision']}."
     )
     heading = name[0].upper() + name[1:]
-    files = exports.Files(exports.slug(name), heading, chart.to_dict(), frame, caption, record)
+    # The limit of 5,000 rows is meant for notebooks.
+    with alt.data_transformers.disable_max_rows():
+        spec = chart.to_dict()
+    files = exports.Files(exports.slug(name), heading, spec, frame, caption, record)
     with st.container(horizontal=True, gap="small"):
         for ending, make in files.makers.items():
             st.download_button(

@@ -10,6 +10,7 @@ from app.views.figure import figure
 from app.views.study_choice import choose_study
 from app.words import plain
 
+SIDE = 560
 WARNING = "Distances and cluster sizes in a UMAP mean nothing."
 
 
@@ -52,7 +53,10 @@ def _choose(pictures: pl.DataFrame, names: dict[str, str]) -> dict[str, object]:
     # The comparator's quality stands in the rows of the picture that it is held against.
     own = pictures.filter(pl.col("method") == shown)
     row: dict[str, object] = (pictures if own.is_empty() else own).row(0, named=True)
-    return row | {"shown": shown}
+    colouring = controls.segments(
+        "Colour", "colour", list(charts.COLOURINGS), "class", charts.COLOURINGS.__getitem__
+    )
+    return row | {"shown": shown, "colouring": colouring}
 
 
 def _draw(chosen: dict[str, object], study: str) -> None:
@@ -67,19 +71,34 @@ def _draw(chosen: dict[str, object], study: str) -> None:
     )
     of_run = (str(chosen["run_id"]),)
     with st.container(horizontal=True, gap="medium"):
-        chart = charts.trajectory(points, list(classes), str(chosen["shown"]))  # type: ignore[call-overload]
-        figure(
-            chart,
-            points,
-            about=f"Every point is an example at one checkpoint; the slider moves time. {WARNING}",
-            name="examples in the plane, by checkpoint",
-            provenance=Provenance(study, of_run, ("trajectories",), basis),
-        )
+        contours = ask("trajectory_contours", *place, chosen["shown"])
+        images = ask("trajectory_images", chosen["eval_id"])
+        with st.container(width=SIDE):
+            figure(
+                charts.trajectory(
+                    points,
+                    contours,
+                    images,
+                    list(classes),  # type: ignore[call-overload]
+                    str(chosen["shown"]),
+                    str(chosen["colouring"]),
+                ),
+                points,
+                about=(
+                    "Every point is an example at one checkpoint; the slider, or the box Play, "
+                    f"moves time. {WARNING}"
+                ),
+                name="examples in the plane, by checkpoint",
+                provenance=Provenance(study, of_run, ("trajectories",), basis),
+                width="stretch",
+                moving=charts.with_clock,
+            )
         with st.container(horizontal=True, gap="medium", width=620):
             for drawn, words in (
                 (charts.trust(quality), "trustworthiness by checkpoint"),
                 (charts.overlap(quality), "overlap of nearest neighbours by checkpoint"),
                 (charts.motion(quality), "displacement of the features by checkpoint"),
+                (charts.pace(quality), "speed of the features by checkpoint"),
                 (charts.turning(quality), "turning cosine by checkpoint"),
             ):
                 figure(

@@ -44,6 +44,9 @@ PLACE = [
     ("step", pa.int64()),
     ("example", pa.int64()),
     ("norm", pa.string()),
+    ("batch_size", pa.int32()),
+    ("step_rule", pa.string()),
+    ("representation", pa.string()),
 ]
 SIZE = [("n", pa.int64()), ("p", pa.int64())]
 SPECTRA = pa.schema(
@@ -71,6 +74,7 @@ NOISE_TESTS = pa.schema(
         ("source", pa.string()),
         ("lr", pa.float64()),
         ("augmentation", pa.string()),
+        ("optimizer_state", pa.string()),
         ("pr_sign", pa.float64()),
         ("pr_sign_low", pa.float64()),
         ("pr_sign_high", pa.float64()),
@@ -169,6 +173,23 @@ def tested(rows: Draws, source: str, isotropic: Isotropic, sgd: Draws | None) ->
     if sgd is not None:
         row |= evidence_row(evidence(sgd, rows))
     return row
+
+
+def described(
+    place: Row, told: Row, noises: Mapping[str, Draws], isotropic: Isotropic
+) -> dict[str, list[Row]]:
+    """Spectra and tests of each source at a place, by kind; nothing where one never moves.
+
+    noises: draws (B, p) by source, ``sgd`` and its controls; told: columns of the tests alone.
+    """
+    if not all(moves(rows) for rows in noises.values()):
+        return {}
+    spectra, tests = [], []
+    for source, rows in noises.items():
+        spectra += [place | row for row in spectrum_rows(rows, source, isotropic)]
+        sgd = None if source == "sgd" else noises["sgd"]
+        tests.append(place | told | tested(rows, source, isotropic, sgd))
+    return {"noise": spectra, "noise_tests": tests}
 
 
 def evidence_row(found: Evidence) -> Row:

@@ -8,14 +8,17 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from featdyn_engine.analyses.rows import null
+from featdyn_engine.science.contours import density_contours
 from featdyn_engine.science.embedding import DIMENSIONS, Floats, Method
 from featdyn_engine.science.embedding_quality import (
     chance_overlap,
@@ -40,6 +43,7 @@ EXAMPLES = pa.schema(
         *_OF,
         ("example", pa.int64()),
         ("label", pa.int32()),
+        ("predicted_label", pa.int32()),
         ("x", pa.float64()),
         ("y", pa.float64()),
         ("displacement", pa.float64()),
@@ -66,6 +70,19 @@ QUALITY = pa.schema(
         ("versions", pa.string()),
     ]
 )
+CONTOURS = pa.schema(
+    [
+        *_OF,
+        ("label", pa.int32()),
+        ("mass", pa.float64()),
+        ("path", pa.int32()),
+        ("x", pa.list_(pa.float32())),
+        ("y", pa.list_(pa.float32())),
+    ]
+)
+IMAGES = pa.schema([("eval_id", pa.string()), ("example", pa.int64()), ("png", pa.binary())])
+# Of a class' density, inside its contour.
+MASS = 0.5
 PACKAGES = ("umap-learn", "pynndescent", "numba", "scikit-learn", "scipy", "numpy")
 
 
@@ -74,7 +91,7 @@ class Followed:
     """What is known of the followed examples at one cut.
 
     shared: columns that all rows have; steps: T; positions: their cumulative learning rates (T,);
-    examples, labels: int64 (N,); features: float32 (T, N, F).
+    examples, labels: int64 (N,); predicted: classes (T, N); features: float32 (T, N, F).
     """
 
     shared: dict[str, Any]
@@ -82,6 +99,7 @@ class Followed:
     positions: Tensor
     examples: Tensor
     labels: Tensor
+    predicted: Tensor
     features: Tensor
 
 
@@ -119,6 +137,7 @@ def example_rows(of: Followed, pictures: dict[str, Floats]) -> pa.Table:
         "step": np.repeat(of.steps, n),
         "example": np.tile(of.examples.numpy(), checkpoints),
         "label": np.tile(of.labels.numpy(), checkpoints),
+        "predicted_label": of.predicted.flatten().numpy(),
         "displacement": moved.flatten().numpy(),
         "speed": speeds(moved, of.positions).flatten().numpy(),
         "turning": turning_cosines(of.features).flatten().numpy(),
@@ -136,6 +155,42 @@ def example_rows(of: Followed, pictures: dict[str, Floats]) -> pa.Table:
         ]
         tables.append(pa.Table.from_arrays(arrays, schema=EXAMPLES))
     return pa.concat_tables(tables)
+
+
+def contour_rows(of: Followed, pictures: dict[str, Floats]) -> pa.Table:
+    """Return a row of CONTOURS a closed line around half of a class' density, by checkpoint.
+
+    A class of few examples has none (``contours.FEWEST``).
+    """
+    labels = of.labels.numpy()
+    shared = of.shared | {"n": len(labels), "mass": MASS}
+    rows = [
+        shared
+        | {"method": method, "step": step, "label": int(label), "path": path}
+        | {"x": line[:, 0], "y": line[:, 1]}
+        for method, places in pictures.items()
+        for step, plane in zip(of.steps, places, strict=True)
+        for label in np.unique(labels)
+        for path, line in enumerate(density_contours(plane[labels == label], MASS))
+    ]
+    return pa.Table.from_pylist(rows, CONTOURS)
+
+
+def image_rows(eval_id: str, examples: Tensor, images: Tensor) -> pa.Table:
+    """Return a row of IMAGES an example: its pixels, uint8 (N, C, H, H), as a PNG."""
+    rows = [
+        {"eval_id": eval_id, "example": example, "png": png(image)}
+        for example, image in zip(examples.tolist(), images, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, IMAGES)
+
+
+def png(image: Tensor) -> bytes:
+    """Encode pixels, uint8 (C, H, H) of one or three channels."""
+    levels = image.permute(1, 2, 0).numpy()
+    written = BytesIO()
+    Image.fromarray(levels.squeeze(2) if levels.shape[2] == 1 else levels).save(written, "png")
+    return written.getvalue()
 
 
 def quality_rows(of: Followed, making: Making, pictures: dict[str, Floats]) -> pa.Table:

@@ -24,10 +24,13 @@ from featdyn_engine.analyses.pictured import (
     EXAMPLES,
     Followed,
     Making,
+    contour_rows,
     example_rows,
+    image_rows,
     quality_rows,
 )
 from featdyn_engine.data import evaluation
+from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import (
     STRICT,
     Count,
@@ -56,8 +59,10 @@ EMBEDDING_COST = {"aligned_umap": 3.0, "pooled_umap": 2.0, "pca": 0.1}
 # The features of a cut, those of the PCA, and its working copy.
 COPIES = 3
 _PASSED_ON = ("n", "method", "n_neighbors", "min_dist", "seed", "batch_size", "memory")
-_COMPILES = ", by UMAP (its first use compiles)"
-_TO_WAIT_FOR = {"aligned_umap": _COMPILES, "pooled_umap": _COMPILES, "pca": ""}
+# Of UMAP's kernels, at its first use in a home: 24 s of processor time on an old core, more where
+# others use it too.
+COMPILATION = "half a minute or more"
+COMPANIONS = ("trajectory_quality", "trajectory_contours", "trajectory_images")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,20 +128,44 @@ def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:
             Unit(
                 kind="trajectories",
                 unit_id=identity(("trajectories", spec)),
-                label=f"trajectories {called(examples)}{_TO_WAIT_FOR[settings.method]}",
+                label=f"trajectories {called(examples)}{_to_wait_for(settings.method, home)}",
                 spec=spec,
                 run_id=run.run_id,
                 needs=(run.run_id, examples.eval_id),
                 cost=points * len(cuts) * (1 + EMBEDDING_COST[settings.method]),
-                companions=("trajectory_quality",),
+                companions=COMPANIONS,
             )
         )
     return planned
 
 
+def _kernels(home: Path) -> Path:
+    """Where numba keeps what UMAP compiles."""
+    return home / "cache" / "numba"
+
+
+def _to_wait_for(method: Method, home: Path) -> str:
+    """Say in a label what the progress line waits for before it moves."""
+    if method == "pca" or any(_kernels(home).rglob("*.nbc")):
+        return ""
+    return f", by UMAP (compiles first, {COMPILATION})"
+
+
 def followed(size: int, n: int) -> Tensor:
     """Return which ``n`` of ``size`` examples are followed: int64 (n,), rising, always the same."""
     return subset("trajectory examples", size, n)
+
+
+@torch.inference_mode()
+def _predicted(networks: Sequence[nn.Sequential], images: Tensor, batch_size: int) -> Tensor:
+    """Return the class that every network itself predicts: int64 (T, N), on the CPU."""
+    with exact_arithmetic():
+        return torch.stack(
+            [
+                torch.cat([network(each).argmax(dim=1).cpu() for each in images.split(batch_size)])
+                for network in networks
+            ]
+        )
 
 
 @torch.inference_mode()
@@ -174,7 +203,7 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[s
     that ``memory`` can't hold.
     """
     # What UMAP compiles is kept in the home; numba reads this when it is first imported.
-    os.environ.setdefault("NUMBA_CACHE_DIR", str((home / "cache" / "numba").resolve()))
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(_kernels(home).resolve()))
     examples = evaluation.load(spec.evaluation, home)
     chosen = followed(len(examples.labels), spec.n)
     images = examples.images[chosen].to(torch.device(spec.run.device))
@@ -186,7 +215,8 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[s
         "split": spec.evaluation.split,
         "norm": own_norm(networks[0]),
     }
-    places, kept = [], []
+    predicted = _predicted(networks, images, spec.batch_size)
+    places, kept, around = [], [], []
     for done, cut in enumerate(spec.cuts):
         at_cut = Followed(
             shared=of_run | {"cut": cut.name, "depth": cut.depth},
@@ -194,15 +224,20 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[s
             positions=_positions(spec.run.recipe, steps),
             examples=chosen,
             labels=examples.labels[chosen],
+            predicted=predicted,
             features=_features(networks, cut, images, spec.batch_size, spec.memory),
         )
         pictures = _pictures(making, at_cut.features.numpy())
         places.append(example_rows(at_cut, pictures))
         kept.append(quality_rows(at_cut, making, pictures))
+        around.append(contour_rows(at_cut, pictures))
         progress((done + 1) / len(spec.cuts))
+    seen = data_registry.load(spec.run.data, home).displayed(examples.images[chosen])
     return {
         "trajectories": pa.concat_tables(places),
         "trajectory_quality": pa.concat_tables(kept),
+        "trajectory_contours": pa.concat_tables(around),
+        "trajectory_images": image_rows(spec.evaluation.eval_id, chosen, seen),
     }
 
 

@@ -65,6 +65,11 @@ class Dataset:
         mean, std = (each.to(images.device) for each in self.statistics)
         return ((images * std + mean) * self.peak).round().to(torch.uint8)
 
+    def displayed(self, images: Tensor) -> Tensor:
+        """Undo ``normalise``: float32 (N, C, H, H) to uint8, 0 to 255, for people."""
+        mean, std = (each.to(images.device) for each in self.statistics)
+        return ((images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of all pixels and labels, of both splits, in order: 64 hexadecimal digits."""

@@ -1,8 +1,9 @@
 """Noise of SGD at fixed weights, and the isotropic parameter noise that it is held against.
 
-Network statistics are frozen (evaluation mode). A step is theta - eta g: plain SGD, without
-momentum, weight decay or clipping, which are no noise of the mini-batch. Features are channel
-means. What shows anisotropy is the difference to the control (``evidence``), nothing else.
+Network statistics are frozen (evaluation mode). A step is theta - eta d, d the gradient for plain
+SGD (momentum and weight decay are no noise of the mini-batch, clipping is left out), for other
+optimisers what ``steps`` makes of it. Features are channel means or a fixed orthogonal projection.
+What shows anisotropy is the difference to the control (``evidence``), nothing else.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from featdyn_engine.science.execution import exact_arithmetic
-from featdyn_engine.science.features import pooled
+from featdyn_engine.science.features import Summary, channel_means
 from featdyn_engine.science.spectra import (
     jackknife_error,
     log_sign_dimension,
@@ -92,8 +93,10 @@ def tensor_sizes(network: nn.Module) -> list[int]:
 
 
 @torch.no_grad()
-def moved_features(shallow: nn.Module, images: Tensor, steps: Tensor) -> Tensor:
-    """Channel means of the features of theta + step, for each step: float32 (B, N, C), CPU.
+def moved_features(
+    shallow: nn.Module, images: Tensor, steps: Tensor, summary: Summary = channel_means
+) -> Tensor:
+    """Summary of the features of theta + step, for each step: float32 (B, N, F), CPU.
 
     shallow: the blocks up to a cut, in evaluation mode; images: (N, ...) on its device; steps:
     (B, P), flat, P the number of shallow parameters. Raises ValueError for another P, or training
@@ -110,7 +113,7 @@ def moved_features(shallow: nn.Module, images: Tensor, steps: Tensor) -> Tensor:
         for step in steps:
             parts = zip(known.items(), step.split(sizes), strict=True)
             moved = {name: value + part.view_as(value).to(value) for (name, value), part in parts}
-            found.append(pooled(functional_call(shallow, moved, (images,)), 1).cpu())
+            found.append(summary(functional_call(shallow, moved, (images,))).cpu())
     return torch.stack(found)
 
 

@@ -41,7 +41,13 @@ from store.queries.scores import (
     horizons,
     scores_over_seeds,
 )
-from store.queries.trajectories import trajectories, trajectory_pictures, trajectory_quality
+from store.queries.trajectories import (
+    trajectories,
+    trajectory_contours,
+    trajectory_images,
+    trajectory_pictures,
+    trajectory_quality,
+)
 from store.queries.upkeep import orphan_rows, preview, stored_units, view_columns
 
 __all__ = [
@@ -89,6 +95,8 @@ __all__ = [
     "study_runs",
     "study_summaries",
     "trajectories",
+    "trajectory_contours",
+    "trajectory_images",
     "trajectory_pictures",
     "trajectory_quality",
     "unit_counts",

@@ -6,7 +6,9 @@ import polars as pl
 from store.queries.frames import frame
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, view: str, run_ids: list[str]) -> pl.DataFrame:
+def _rows(
+    connection: duckdb.DuckDBPyConnection, view: str, run_ids: list[str], cut: str | None = None
+) -> pl.DataFrame:
     rank = ", r.rank" if view == "noise_spectra" else ""
     return frame(
         connection,
@@ -15,16 +17,19 @@ def _rows(connection: duckdb.DuckDBPyConnection, view: str, run_ids: list[str]) 
         FROM {view} AS r
         JOIN checkpoints AS c ON c.run_id = r.run_id AND c.step = r.step
         JOIN evaluations AS e USING (eval_id)
-        WHERE r.run_id IN (SELECT unnest(?))
-        ORDER BY r.run_id, r.eval_id, r.depth, r.step, r.example, r.source <> 'sgd', r.source{rank}
+        WHERE r.run_id IN (SELECT unnest(?)) AND (? IS NULL OR r.cut = ?)
+        ORDER BY list_position(?, r.run_id), r.batch_size, r.step_rule, r.eval_id,
+                 r.representation, r.depth, r.step, r.example, r.source <> 'sgd', r.source{rank}
         """,
-        [run_ids],
+        [run_ids, cut, cut, run_ids],
     )
 
 
-def noise_spectra(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
-    """Every eigenvalue of runs' noise with its band, the epoch of its checkpoint, its data set."""
-    return _rows(connection, "noise_spectra", run_ids)
+def noise_spectra(
+    connection: duckdb.DuckDBPyConnection, run_ids: list[str], cut: str
+) -> pl.DataFrame:
+    """Every eigenvalue of runs' noise at a cut, its band, the epoch of its checkpoint, its data."""
+    return _rows(connection, "noise_spectra", run_ids, cut)
 
 
 def noise_tests(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
@@ -32,6 +37,8 @@ def noise_tests(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl
     return _rows(connection, "noise_tests", run_ids)
 
 
-def noise_alignment(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
-    """Alignment of noise and controls with the drift of each example, with its baselines."""
-    return _rows(connection, "noise_alignment", run_ids)
+def noise_alignment(
+    connection: duckdb.DuckDBPyConnection, run_ids: list[str], cut: str
+) -> pl.DataFrame:
+    """Alignment of noise and controls at a cut with the drift of each example, with baselines."""
+    return _rows(connection, "noise_alignment", run_ids, cut)

@@ -30,8 +30,11 @@ def trajectories(
         connection,
         """
         SELECT t.step, c.epoch, dense_rank() OVER (ORDER BY t.step) - 1 AS frame, t.example,
-               t.label, coalesce(e.class_names[t.label + 1], t.label::VARCHAR) AS class, t.x, t.y,
-               t.displacement, t.speed, t.turning
+               t.label, coalesce(e.class_names[t.label + 1], t.label::VARCHAR) AS class,
+               t.predicted_label,
+               coalesce(e.class_names[t.predicted_label + 1], t.predicted_label::VARCHAR)
+                   AS predicted,
+               t.x, t.y, t.displacement, t.speed, t.turning
         FROM trajectories AS t
         JOIN evaluations AS e USING (eval_id)
         JOIN checkpoints AS c USING (run_id, step)
@@ -39,6 +42,33 @@ def trajectories(
         ORDER BY t.step, t.example
         """,
         [run_id, eval_id, cut, method],
+    )
+
+
+def trajectory_contours(
+    connection: duckdb.DuckDBPyConnection, run_id: str, eval_id: str, cut: str, method: str
+) -> pl.DataFrame:
+    """Draw half of each class' density at each checkpoint as closed lines, a row a corner."""
+    return frame(
+        connection,
+        """
+        SELECT t.step, t.label, coalesce(e.class_names[t.label + 1], t.label::VARCHAR) AS class,
+               t.mass, t.path, unnest(range(len(t.x))) AS corner, unnest(t.x) AS x, unnest(t.y) AS y
+        FROM trajectory_contours AS t
+        JOIN evaluations AS e USING (eval_id)
+        WHERE t.run_id = ? AND t.eval_id = ? AND t.cut = ? AND t.method = ?
+        ORDER BY t.step, t.label, t.path, corner
+        """,
+        [run_id, eval_id, cut, method],
+    )
+
+
+def trajectory_images(connection: duckdb.DuckDBPyConnection, eval_id: str) -> pl.DataFrame:
+    """Return the followed images of a set: the bytes of a PNG each."""
+    return frame(
+        connection,
+        "SELECT example, png FROM trajectory_images WHERE eval_id = ? ORDER BY example",
+        [eval_id],
     )
 
 

@@ -7,10 +7,11 @@ import pyarrow as pa
 import pytest
 import torch
 
-from featdyn_engine.analyses import noise
+from featdyn_engine.analyses import noise, noise_rows
 from featdyn_engine.analyses.asked import Evaluation
-from featdyn_engine.analyses.noise import COMPANIONS, TABLE, Settings, drawn_gradients, units
-from featdyn_engine.analyses.noise_rows import alignment_rows, correct_for_examples
+from featdyn_engine.analyses.noise import COMPANIONS, TABLE, Settings, units
+from featdyn_engine.analyses.noise_draws import directions, drawn_gradients
+from featdyn_engine.analyses.noise_rows import Isotropic, alignment_rows, correct_for_examples
 from featdyn_engine.api import load_network
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import InputError, RunConfig, Unit
@@ -23,7 +24,18 @@ from tests.recipes.runs import PERCEPTRON, with_recipe
 RUN = replace(PERCEPTRON, checkpoints=(0, 4, 10))
 SETS = (Evaluation(split="test", n=30),)
 SMALL = {"evaluations": SETS, "batches": 20, "examples": 2, "cuts": ("layer2",)}
-KEY = ("run_id", "eval_id", "cut", "step", "example", "source")
+KEY = (
+    "run_id",
+    "eval_id",
+    "cut",
+    "step",
+    "example",
+    "batch_size",
+    "step_rule",
+    "representation",
+    "source",
+)
+ADAM = with_recipe(RUN, optimizer="adam", lr=0.01, weight_decay=0.1)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,8 +56,14 @@ def planned(run: RunConfig = RUN, **options: object) -> list[Unit]:
 
 
 @pytest.fixture(scope="module")
-def tables(home: Path) -> dict[str, pa.Table]:
-    return noise.compute(planned(steps=(4, 10))[0].spec, home, lambda share: None)
+def heard() -> list[float]:
+    """What ``tables`` told of its progress."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def tables(home: Path, heard: list[float]) -> dict[str, pa.Table]:
+    return noise.compute(planned(steps=(4, 10))[0].spec, home, heard.append)
 
 
 def test_a_unit_names_its_companions_and_steps_before_the_last() -> None:
@@ -69,12 +87,118 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         planned(batches=19)
     with pytest.raises(InputError, match=r"noise.steps: expected .* among 0, 4, 10, got 5; name"):
         planned(steps=(5,))
-    with pytest.raises(InputError, match=r"expected runs trained with sgd, .* got adam; ask"):
-        planned(with_recipe(RUN, optimizer="adam"))
+    with pytest.raises(InputError, match=r"noise.step_rules: expected .* got muon; ask for"):
+        planned(with_recipe(RUN, optimizer="muon"))
+    assert planned(with_recipe(RUN, optimizer="muon"), step_rules=("sgd",))
+    with pytest.raises(InputError, match=r"noise.batch_sizes: expected fewer than the 44 .* 44"):
+        planned(batch_sizes=(8, 44))
+    with pytest.raises(InputError, match=r"noise.examples: expected at most the 30 .* got 31"):
+        planned(examples=31)
+    with pytest.raises(InputError, match=r"cuts: expected names among layer1, .* got 'nosuch'"):
+        planned(cuts=("layer2", "nosuch"))
     with pytest.raises(InputError, match=r"noise.memory: expected room for .* MiB .* got 16; rais"):
         planned(batches=2000, memory=16)
     with pytest.raises(InputError, match=r"cuts: expected names among layer1, .* got 'head'"):
         planned(cuts=("head",))
+
+
+def test_every_batch_size_and_step_rule_is_a_unit_of_its_own() -> None:
+    asked = {"batch_sizes": (4, 16, 4), "step_rules": ("own", "sgd")}
+    found = planned(ADAM, **asked)
+    assert [(unit.spec.batch_size, unit.spec.step_rule) for unit in found] == [
+        (4, "adam"),
+        (4, "sgd"),
+        (16, "adam"),
+        (16, "sgd"),
+    ]
+    assert len({unit.unit_id for unit in found}) == 4
+    assert found[2].label == "noise test, adam, mini-batches of 16"
+    # The own steps of a run of sgd are those of sgd, asked for once.
+    assert [unit.spec.step_rule for unit in planned(step_rules=("own", "sgd"))] == ["sgd"]
+    assert planned()[0].unit_id == planned(batch_sizes=(8,))[0].unit_id
+    assert planned(projection=4)[0].unit_id != planned()[0].unit_id
+
+
+def test_mini_batches_of_two_sizes_are_nested(home: Path) -> None:
+    """A larger mini-batch holds the smaller one, so that sizes are compared on the same draws."""
+    network = load_network(home, RUN.run_id, 4).eval()
+    small, large = (unit.spec for unit in planned(batch_sizes=(1, 2)))
+    one, two = (drawn_gradients(spec, network, 4, HERE) for spec in (small, large))
+    # The mean of two gradients, one of which is known: the other is that of an example too.
+    other = 2 * two - one
+    every = drawn_gradients(replace(large, batch_size=1, batches=400), network, 4, HERE)
+    nearest = torch.cdist(other, every).min(dim=1).values
+    # cdist leaves a few thousandths of the lengths.
+    assert float(nearest.max()) < 1e-2 * float(every.norm(dim=1).mean())
+
+
+def test_progress_moves_within_a_step(tables: dict[str, pa.Table], heard: list[float]) -> None:
+    assert heard == sorted(heard)
+    assert len(heard) > 40
+    assert 0 < heard[0] < 0.05
+    assert heard[-1] == pytest.approx(1)
+
+
+@pytest.fixture(scope="module")
+def adam_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adam")
+    train(ADAM, folder)
+    return folder
+
+
+def test_steps_of_adam_are_its_own_and_the_state_is_called_estimated(adam_home: Path) -> None:
+    spec = planned(ADAM, steps=(0, 4))[0].spec
+    network = load_network(adam_home, ADAM.run_id, 4).eval()
+    drawn = drawn_gradients(spec, network, 4, HERE)
+    weights = torch.nn.utils.parameters_to_vector(network.parameters()).detach()
+    decayed = drawn + 0.1 * weights
+    mean, square = decayed.mean(dim=0), decayed.square().mean(dim=0)
+    first = (0.9 * (1 - 0.9**4) * mean + 0.1 * decayed) / (1 - 0.9**5)
+    second = (0.999 * (1 - 0.999**4) * square + 0.001 * decayed**2) / (1 - 0.999**5)
+    expected = first / (second.sqrt() + 1e-8)
+    torch.testing.assert_close(directions(spec, network, 4, drawn), expected, rtol=1e-3, atol=1e-5)
+    tables = noise.compute(spec, adam_home, lambda share: None)
+    rows = tables["noise_tests"].to_pylist()
+    whole = {row["step"]: row for row in rows if row["cut"] == "parameters"}
+    assert whole[4]["pr_sign"] == pytest.approx(sign_dimension(expected).value, rel=1e-3)
+    assert {row["step_rule"] for row in rows} == {"adam"}
+    assert {(row["step"], row["optimizer_state"]) for row in rows} == {
+        (0, "exact"),
+        (4, "estimated"),
+    }
+
+
+def test_a_projection_keeps_all_that_there_is_where_it_is_a_rotation(
+    tables: dict[str, pa.Table], home: Path
+) -> None:
+    """Sixteen features on sixteen directions: a rotation, to which spectra are indifferent."""
+    spec = planned(steps=(4,), projection=16)[0].spec
+    turned = noise.compute(spec, home, lambda share: None)
+    rows = [
+        [
+            row
+            for row in found["noise_tests"].to_pylist()
+            if row["source"] == "sgd" and row["step"] == 4
+        ]
+        for found in (tables, turned)
+    ]
+    assert len(rows[0]) == len(rows[1]) == 3
+    for one, other in zip(*rows, strict=True):
+        assert other["pr_sign"] == pytest.approx(one["pr_sign"], rel=1e-3)
+    named = {row["representation"] for row in turned["noise_tests"].to_pylist()}
+    assert named == {"parameters", "projection_16"}
+    aligned = [found["noise_alignment"].to_pylist()[0]["alignment"] for found in (tables, turned)]
+    assert aligned[0] == pytest.approx(aligned[1], rel=1e-2)
+
+
+def test_mauchly_beyond_its_range_has_its_monte_carlo_null_and_the_row_says_so(home: Path) -> None:
+    """Six dimensions of 19 degrees of freedom: more than a sixth; three are within it."""
+    for size, null in ((3, "chi2"), (6, "monte carlo")):
+        spec = planned(steps=(4,), projection=size)[0].spec
+        tables = noise.compute(spec, home, lambda share: None)
+        rows = [row for row in tables["noise_tests"].to_pylist() if row["example"] >= 0]
+        assert {(row["p"], row["mauchly_null"]) for row in rows} == {(size, null)}
+        assert all(0 <= row["mauchly_p"] <= 1 for row in rows)
 
 
 def test_every_place_and_source_has_its_rows_once(tables: dict[str, pa.Table]) -> None:
@@ -176,5 +300,5 @@ def test_a_unit_gives_the_same_rows_again(tables: dict[str, pa.Table], home: Pat
 def test_evidence_of_a_row_is_that_of_its_draws() -> None:
     draw = np.random.default_rng(1)
     sgd, control = draw.normal(size=(2, 30, 4))
-    row = noise.tested(control, "global", noise.Isotropic(torch.Generator()), sgd)
+    row = noise_rows.tested(control, "global", Isotropic(torch.Generator()), sgd)
     assert row["delta"] == evidence(sgd, control).difference

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from featdyn_engine.science.features import pooled
+from featdyn_engine.science.features import pooled, projection
 
 
 def test_feature_maps_are_pooled_to_means_of_their_places() -> None:
@@ -18,3 +18,15 @@ def test_feature_maps_are_pooled_to_means_of_their_places() -> None:
         pooled(torch.ones(3), 1)
     with pytest.raises(ValueError, match="pool: expected at least 1, got 0"):
         pooled(maps, 0)
+
+
+def test_a_projection_is_orthonormal_fixed_and_cut_to_what_there_is() -> None:
+    maps = torch.randn(5, 2, 3, 2, generator=torch.Generator().manual_seed(0))
+    basis = projection(12, 4)(torch.eye(12))
+    torch.testing.assert_close(basis.T @ basis, torch.eye(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(projection(12, 4)(maps), maps.flatten(1) @ basis)
+    whole = projection(12, 50)(maps)
+    assert whole.shape == (5, 12)
+    torch.testing.assert_close(torch.cdist(whole, whole), torch.cdist(*[maps.flatten(1)] * 2))
+    with pytest.raises(ValueError, match="count: expected at least 1, got 0"):
+        projection(12, 0)

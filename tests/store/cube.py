@@ -26,6 +26,11 @@ N = 30
 TEST, TRAIN, FOGGY = ("e" * 12, "f" * 12, "0" * 12)
 SETS = {TEST: ("test", "none", 0), TRAIN: ("train", "none", 0), FOGGY: ("test", "fog", 2)}
 TARGETS = [i % 3 for i in range(N)]
+# A PNG of one black pixel.
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c636000000002000148afa4710000000049454e44ae426082"
+)
 SCORES = {TRUE: 0.9, SECOND: 0.7, RANDOM: 0.2}
 
 # run, shallow run, control, set, cut, shallow step, deep step
@@ -43,6 +48,7 @@ TYPES = {
     "targets": pa.list_(pa.uint8()),
     "k": pa.int32(),
     "label": pa.int32(),
+    "predicted_label": pa.int32(),
     "excess": pa.float64(),
     "excess_low": pa.float64(),
     "excess_high": pa.float64(),
@@ -438,6 +444,7 @@ def _trajectory_rows(run: str) -> list[dict[str, Any]]:
         | {
             "example": i,
             "label": TARGETS[i],
+            "predicted_label": TARGETS[i] if step else 0,
             "x": place(method, step, i)[0],
             "y": place(method, step, i)[1],
             "displacement": None if step == 0 else 0.5,
@@ -475,6 +482,22 @@ def _trajectory_quality_rows(run: str) -> list[dict[str, Any]]:
     ]
 
 
+def _contour_rows(run: str) -> list[dict[str, Any]]:
+    """Return a square around the origin for each class, at every checkpoint."""
+    square = {"x": [-1.0, 1.0, 1.0, -1.0, -1.0], "y": [-1.0, -1.0, 1.0, 1.0, -1.0]}
+    return [
+        _followed(run, cut, method, step) | {"label": label, "mass": 0.5, "path": 0} | square
+        for cut, _ in CUTS
+        for method in TRAJECTORY_METHODS
+        for step in STEPS
+        for label in sorted(set(TARGETS))
+    ]
+
+
+def _image_rows() -> list[dict[str, Any]]:
+    return [{"eval_id": TEST, "example": i, "png": PNG} for i in range(N)]
+
+
 def corruption_rows(run: str) -> list[dict[str, Any]]:
     """The rows of a run in ``corruptions``: the clean set and a foggy one."""
     return [
@@ -501,6 +524,8 @@ def corruption_rows(run: str) -> list[dict[str, Any]]:
 MAIN = {
     "horizons": "consistency",
     "trajectory_quality": "trajectories",
+    "trajectory_contours": "trajectories",
+    "trajectory_images": "trajectories",
     "noise_tests": "noise",
     "noise_alignment": "noise",
 }
@@ -577,6 +602,8 @@ def write_all(home: Path) -> list[Path]:
             ("corruptions", corruption_rows(run)),
             ("trajectories", _trajectory_rows(run)),
             ("trajectory_quality", _trajectory_quality_rows(run)),
+            ("trajectory_contours", _contour_rows(run)),
+            ("trajectory_images", _image_rows()),
             ("divergences", divergence_rows(run)),
         ):
             unit_id = MAIN.get(kind, kind)

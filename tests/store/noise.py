@@ -7,6 +7,7 @@ SOURCES = ("sgd", "global", "tensorwise")
 STEPS, LATER = (0, 20), {0: 10, 20: 40}
 EXAMPLES = (3, 7)
 DRAWS, CHANNELS = 20, 4
+BATCH_SIZES = (8, 32)
 EFFECTS = ("participation_ratio", "first_share", "components_90", "effective_rank", "slope")
 TESTS = ("mauchly", "john", "ledoit_wolf", "tracy_widom", "spatial_sign")
 
@@ -24,12 +25,16 @@ def _places(run: str, eval_id: str, cuts: tuple[tuple[str, int], ...]) -> list[R
             "step": step,
             "example": example,
             "norm": "inherit",
+            "batch_size": size,
+            "step_rule": "sgd",
+            "representation": "channel_means" if example >= 0 else "parameters",
             "source": source,
             "n": DRAWS,
             "p": CHANNELS,
         }
         for step in STEPS
         for cut, depth, example in named
+        for size in BATCH_SIZES
         for source in (SOURCES if example >= 0 else SOURCES[:1])
     ]
 
@@ -55,7 +60,8 @@ def rows(run: str, eval_id: str, cuts: tuple[tuple[str, int], ...]) -> dict[str,
 def _tested(place: Row) -> Row:
     of_control = place["source"] != "sgd"
     dimension = 2.0 if of_control else 1.0
-    row: Row = {"lr": 0.1, "augmentation": "none", "mauchly_null": "monte carlo"}
+    row: Row = {"lr": 0.1, "augmentation": "none", "optimizer_state": "none"}
+    row |= {"mauchly_null": "monte carlo"}
     row |= {"pr_sign": dimension, "pr_sign_low": dimension / 2, "pr_sign_high": dimension * 2}
     row |= {name + end: 1.0 for name in EFFECTS for end in ("", "_isotropic")}
     row |= {"slope_first": 1, "slope_last": 2, "edge_low": 0.3, "edge_high": 2.0}

@@ -28,6 +28,8 @@ VIEWS = (
     "splices",
     "study_runs",
     "trajectories",
+    "trajectory_contours",
+    "trajectory_images",
     "trajectory_quality",
     "units",
 )

@@ -121,6 +121,7 @@ VIEWS_OF_RUNS = (
     "corruptions",
     "trajectories",
     "trajectory_quality",
+    "trajectory_contours",
     "divergences",
     "noise_spectra",
     "noise_tests",

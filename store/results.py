@@ -36,11 +36,20 @@ TABLES = {
     "noise": "noise_spectra",
     "noise_tests": "noise_tests",
     "noise_alignment": "noise_alignment",
+    "memory": "memory",
+    "memory_examples": "memory_examples",
 }
 # What a study asks for and what failed are no finished units of work.
 NO_UNITS = ("studies", "failures")
 # Parts that a unit writes beside its main one, under the same unit_id: no units of their own.
-COMPANIONS = ("predictions", "horizons", "trajectory_quality", "noise_tests", "noise_alignment")
+COMPANIONS = (
+    "predictions",
+    "horizons",
+    "trajectory_quality",
+    "noise_tests",
+    "noise_alignment",
+    "memory_examples",
+)
 METADATA_KEY = b"featdyn"
 # What a part that was cut short, or isn't ours, makes its readers raise.
 UNREADABLE = (pa.ArrowException, duckdb.Error, OSError, KeyError, ValueError, TypeError)

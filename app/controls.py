@@ -68,8 +68,16 @@ def segments(
     )
 
 
-def slider(label: str, parameter: str, options: Sequence[str], default: str) -> str:
+def slider(
+    label: str,
+    parameter: str,
+    options: Sequence[str],
+    default: str,
+    names: Callable[[str], str] = str,
+) -> str:
     """Choose one of an ordered few."""
     if len(options) == 1:
-        return select(label, parameter, options, default)
-    return _bound(st.select_slider, label, parameter, options, default, width=260)
+        return select(label, parameter, options, default, names)
+    return _bound(
+        st.select_slider, label, parameter, options, default, format_func=names, width=260
+    )

@@ -10,6 +10,7 @@ from app.views import (
     corruptions,
     divergences,
     freezing,
+    memory,
     noise,
     probes,
     runs,
@@ -36,6 +37,7 @@ PAGES = (
     Page("Probes", "probes", ":material/straighten:", probes.render),
     Page("Trajectories", "trajectories", ":material/moving:", trajectories.render),
     Page("Distances", "divergences", ":material/compare_arrows:", divergences.render),
+    Page("Memory", "memory", ":material/psychology:", memory.render),
     Page("SGD noise", "noise", ":material/grain:", noise.render),
     Page("Runs", "runs", ":material/timeline:", runs.render),
 )

@@ -7,6 +7,7 @@ from app.charts.freezing import accuracy_by_setting, freezing
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
 from app.charts.matrices import difference_heatmap, heatmap, thumbnail, thumbnail_link
+from app.charts.memory import flips_by_lag, gap_by_lag, induction, share_by_lag, share_heatmap
 from app.charts.noise import scree
 from app.charts.probes import probe_against_splice, probe_heatmap, probes_by_depth
 from app.charts.runs import training_curves
@@ -24,9 +25,12 @@ __all__ = [
     "epoch_label",
     "excess_by_lag",
     "excess_forest",
+    "flips_by_lag",
     "freezing",
+    "gap_by_lag",
     "heatmap",
     "horizon",
+    "induction",
     "lag_profile",
     "motion",
     "overlap",
@@ -37,6 +41,8 @@ __all__ = [
     "score_slopes",
     "scores_by_depth",
     "scree",
+    "share_by_lag",
+    "share_heatmap",
     "thumbnail",
     "thumbnail_link",
     "training_curves",

@@ -67,10 +67,17 @@ def cell_tooltip() -> list[alt.Tooltip]:
     ]
 
 
-def _matrix(
-    cells: pl.DataFrame, field: str, colour: alt.Color, tooltip: list[alt.Tooltip]
+def matrix(
+    cells: pl.DataFrame,
+    field: str,
+    colour: alt.Color,
+    tooltip: list[alt.Tooltip],
+    crossed: str | None = None,
 ) -> alt.LayerChart:
-    """Draw steps evenly with their true epochs; cells where ``field`` is null stay grey."""
+    """Draw steps evenly with their true epochs; cells where ``field`` is null stay grey.
+
+    ``crossed``: a Vega expression; cells for which it holds bear a cross.
+    """
     # Positions are steps, which differ; epochs that round alike would share a row.
     epoch_of_step = epoch_labels(cells, "shallow_step", "shallow_epoch")
     count = cells["shallow_step"].n_unique()
@@ -100,7 +107,16 @@ def _matrix(
     diagonal = base.transform_filter("datum.shallow_step == datum.deep_step")
     shadow = diagonal.mark_line(color="black", strokeWidth=2.5, opacity=0.45)
     line = diagonal.mark_line(color="white", strokeWidth=1)
-    return alt.layer(rects, shadow, line).properties(autosize=PLOT_SIZE, width=size, height=size)
+    layers = [rects, shadow, line]
+    if crossed is not None:
+        # Pale on dark: to be seen on every colour of the scale.
+        layers += [
+            base.transform_filter(crossed).mark_point(
+                shape="cross", angle=45, size=area, filled=True, opacity=1, color=ink
+            )
+            for area, ink in ((90, "black"), (35, "white"))
+        ]
+    return alt.layer(*layers).properties(autosize=PLOT_SIZE, width=size, height=size)
 
 
 def heatmap(cells: pl.DataFrame, metric: str, chance: float, name: str) -> alt.LayerChart:
@@ -109,8 +125,8 @@ def heatmap(cells: pl.DataFrame, metric: str, chance: float, name: str) -> alt.L
     Steps stand evenly with their true epochs; the diagonal, the network itself, is a thin line.
     Cells where ``metric`` is null stay grey.
     """
-    matrix = _matrix(cells, metric, _colour(metric, chance), cell_tooltip())
-    return matrix.properties(
+    drawn = matrix(cells, metric, _colour(metric, chance), cell_tooltip())
+    return drawn.properties(
         title=title(name, "right of the line: shallow part earlier than deep")
     ).configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)
 
@@ -142,7 +158,7 @@ def difference_heatmap(cells: pl.DataFrame, metric: str, name: str) -> alt.Layer
         alt.Tooltip("n:Q", title="examples", format=","),
     ]
     return (
-        _matrix(cells, "difference", colour, tooltip)
+        matrix(cells, "difference", colour, tooltip)
         .properties(title=title(name, "grey: the control has no such cell"))
         .configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)
     )
@@ -163,7 +179,7 @@ def thumbnail(cells: pl.DataFrame, metric: str, chance: float, size: int) -> np.
 
     Null cells are grey. Ten of these draw at once where ten Vega charts would take a second.
     """
-    matrix = (
+    values = (
         cells.sort("deep_step")
         .pivot(on="deep_step", index="shallow_step", values=metric)
         .sort("shallow_step", descending=True)
@@ -172,10 +188,10 @@ def thumbnail(cells: pl.DataFrame, metric: str, chance: float, size: int) -> np.
         .astype(np.float64)
     )
     floor = scale_floor(metric, chance)
-    place = np.clip((matrix - floor) / (1 - floor), 0, 1) * (len(VIRIDIS) - 1)
+    place = np.clip((values - floor) / (1 - floor), 0, 1) * (len(VIRIDIS) - 1)
     grid = np.arange(len(VIRIDIS))
     filled = np.nan_to_num(place)
     pixels = np.stack([np.interp(filled, grid, VIRIDIS[:, band]) for band in range(3)], axis=-1)
-    pixels[np.isnan(matrix)] = 128
-    enlarge = max(size // len(matrix), 1)
+    pixels[np.isnan(values)] = 128
+    enlarge = max(size // len(values), 1)
     return np.rint(pixels).astype(np.uint8).repeat(enlarge, axis=0).repeat(enlarge, axis=1)

@@ -16,6 +16,15 @@ from store.queries.cells import (
 from store.queries.corruptions import corrupted_scores, corruption_errors, corruptions
 from store.queries.divergences import bound_terms, divergences
 from store.queries.freezing import freezing
+from store.queries.memory import (
+    example_memory,
+    induction,
+    induction_points,
+    memory_cells,
+    memory_choices,
+    memory_over_seeds,
+    transfer_gaps,
+)
 from store.queries.noise import noise_alignment, noise_spectra, noise_tests
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.probes import probe_agreement, probe_points, probes
@@ -52,12 +61,18 @@ __all__ = [
     "displacement_cells",
     "divergences",
     "evaluation_sets",
+    "example_memory",
     "excesses",
     "final_training_accuracy",
     "freezing",
     "horizons",
+    "induction",
+    "induction_points",
     "lag_profile",
     "matched_points",
+    "memory_cells",
+    "memory_choices",
+    "memory_over_seeds",
     "metrics",
     "noise_alignment",
     "noise_spectra",
@@ -77,5 +92,6 @@ __all__ = [
     "trajectories",
     "trajectory_pictures",
     "trajectory_quality",
+    "transfer_gaps",
     "unit_counts",
 ]

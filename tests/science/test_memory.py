@@ -222,15 +222,17 @@ def test_exchanging_the_laws_turns_the_gap_round() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "gained", "n"),
+    ("lost", "gained", "n", "most"),
     [
-        ((0.02, 0.03), (0.005, 0.01), (500, 300)),
-        ((0.3, 0.1), (0.05, 0.1), (300, 300)),
-        ((0.002, 0.2), (0.0, 0.02), (500, 200)),
+        ((0.02, 0.03), (0.005, 0.01), (500, 300), 0.96),
+        ((0.3, 0.1), (0.05, 0.1), (300, 300), 0.96),
+        ((0.002, 0.2), (0.0, 0.02), (500, 200), 0.96),
+        # Half an example flips, or one: counts are too coarse for exactly 95 %.
+        ((0.001, 0.003), (0.001, 0.001), (500, 300), 1.0),
     ],
 )
 def test_the_gap_covers_as_it_says(
-    lost: tuple[float, float], gained: tuple[float, float], n: tuple[int, int]
+    lost: tuple[float, float], gained: tuple[float, float], n: tuple[int, int], most: float
 ) -> None:
     draw = np.random.default_rng(0)
     drops = []
@@ -241,7 +243,7 @@ def test_the_gap_covers_as_it_says(
     truth = (lost[0] - gained[0]) - (lost[1] - gained[1])
     gap = memory.transfer_gap(*drops)
     covered = float(((gap.low <= truth) & (truth <= gap.high)).mean())
-    assert 0.93 <= covered <= 0.985
+    assert 0.935 <= covered <= most
 
 
 # --- Induction ------------------------------------------------------------------------------

@@ -6,7 +6,16 @@ import polars as pl
 PLACE = ["shallow_step", "deep_step", "shallow_epoch", "deep_epoch"]
 SETS = ["split", "dataset", "n", "labels", "corruption", "severity", "subset"]
 LIMITS = [f"{name}{end}" for name in ("share", "change", "gap") for end in ("", "_low", "_high")]
-COLUMNS = ["arm", *SETS, *PLACE, "right_to_wrong", "wrong_to_right", *LIMITS, "forgotten"]
+COLUMNS = [
+    "arm",
+    *SETS,
+    *PLACE,
+    "right_to_wrong",
+    "wrong_to_right",
+    *LIMITS,
+    "forgotten",
+    "forgotten_in",
+]
 
 
 def _signed(cells: pl.DataFrame) -> pl.DataFrame:
@@ -24,20 +33,22 @@ def of_arms(cells: pl.DataFrame, over_seeds: pl.DataFrame) -> pl.DataFrame:
     ``cells``: rows of ``queries.memory_cells`` of one cut and reading, with ``arm`` and the
     columns of ``SETS``; ``over_seeds``: rows of ``queries.memory_over_seeds`` of the same. An arm
     with several seeds has their mean and the limits over seeds; another its run, over examples.
-    ``forgotten``: in every seed. ``n_seeds`` tells which; flips are shares of the examples.
+    ``n_seeds`` tells which. ``forgotten``: in more than half of the runs, ``forgotten_in`` of
+    them. Flips are shares of the examples.
     """
+    place = ["arm", *SETS, "shallow_step", "deep_step"]
+    marked = cells.group_by(place).agg(
+        pl.col("forgotten").sum().cast(pl.Int64).alias("forgotten_in"),
+        (2 * pl.col("forgotten").sum() > pl.len()).alias("forgotten"),
+    )
     several = over_seeds.filter(pl.col("n_seeds") > 1)
-    forgotten = cells.group_by(["arm", *SETS, "shallow_step", "deep_step"]).agg(
-        pl.col("forgotten").fill_null(value=False).all()
+    means = _signed(several).join(marked, on=place, how="left")
+    single = _signed(cells.drop("forgotten")).with_columns(
+        pl.col("right_to_wrong", "wrong_to_right") / pl.col("n")
     )
-    means = _signed(several).join(
-        forgotten, on=["arm", *SETS, "shallow_step", "deep_step"], how="left"
+    single = single.join(marked, on=place, how="left").join(
+        several.select("arm").unique(), on="arm", how="anti"
     )
-    single = _signed(cells).with_columns(
-        pl.col("right_to_wrong", "wrong_to_right") / pl.col("n"),
-        pl.col("forgotten").fill_null(value=False),
-    )
-    single = single.join(several.select("arm").unique(), on="arm", how="anti")
     rows = [
         means.select(*COLUMNS, "n_seeds"),
         single.select(*COLUMNS, pl.lit(1, pl.Int64).alias("n_seeds")),
@@ -45,7 +56,8 @@ def of_arms(cells: pl.DataFrame, over_seeds: pl.DataFrame) -> pl.DataFrame:
     return (
         pl.concat(rows)
         .with_columns((pl.col("deep_epoch") - pl.col("shallow_epoch")).alias("lag_epochs"))
-        .sort("arm", *SETS, "deep_step", "shallow_step")
+        # Clean sets first, in the order of the legend too.
+        .sort("arm", "dataset", pl.col("corruption") != "none", *SETS, "deep_step", "shallow_step")
     )
 
 

@@ -109,12 +109,11 @@ def matrix(
     line = diagonal.mark_line(color="white", strokeWidth=1)
     layers = [rects, shadow, line]
     if crossed is not None:
-        # Pale on dark: to be seen on every colour of the scale.
+        # A halo, so that it is seen on every colour of the scale.
+        cross = base.transform_filter(crossed).mark_text
         layers += [
-            base.transform_filter(crossed).mark_point(
-                shape="cross", angle=45, size=area, filled=True, opacity=1, color=ink
-            )
-            for area, ink in ((90, "black"), (35, "white"))
+            cross(text="×", fontSize=17, fontWeight="bold", stroke="white", strokeWidth=3),
+            cross(text="×", fontSize=17, fontWeight="bold", color="black"),
         ]
     return alt.layer(*layers).properties(autosize=PLOT_SIZE, width=size, height=size)
 

@@ -4,7 +4,7 @@ import altair as alt
 import polars as pl
 
 from app.charts.matrices import SCHEME, matrix
-from app.charts.style import ARM_COLOURS, PANEL, PLOT_SIZE, QUIET, arm_colour, epoch_label, title
+from app.charts.style import ARM_COLOURS, PANEL, PLOT_SIZE, QUIET, arm_colour, title
 
 # The two ends of the blue-orange scale of differences.
 GAINED, LOST = "#3b7cb5", "#e0822b"
@@ -16,14 +16,15 @@ PERCENT = ".1%"
 
 def _lag_axis(cells: pl.DataFrame) -> alt.X:
     """Lags evenly, in their order, with their true epochs; below 0 the future is read."""
-    lags = cells.select("lag_epochs").unique().sort("lag_epochs")["lag_epochs"].to_list()
-    names = {str(lag): epoch_label(lag) for lag in lags}
+    lags = cells["lag_epochs"].unique().sort().to_list()
+    future = " (left of 0: future features)" if lags[0] < 0 else ""
     return alt.X(
         "lag_epochs:O",
         sort=lags,
-        title="lag, epochs (left of 0: future features)",
+        title=f"lag, epochs{future}",
         axis=alt.Axis(
-            labelExpr=f"({names!r})[datum.value]",
+            labelExpr="abs(datum.value) < 10 ? format(datum.value, '.2~g') : "
+            "format(datum.value, '.0f')",
             labelAngle=0,
             labelOverlap=True,
             ticks=False,
@@ -51,8 +52,7 @@ def flips_by_lag(cells: pl.DataFrame, most: float, name: str, variance: str) -> 
 
     ``cells``: of one arm and deep step: lag_epochs, shallow_step, deep_step, right_to_wrong,
     wrong_to_right (shares of the examples), change, change_low, change_high (of accuracy), n,
-    n_seeds. ``most``: the largest share in any panel. ``variance``: what the bars of the dot are
-    of.
+    n_seeds. ``most``: where the axis ends, on all panels. ``variance``: that of the dot's interval.
     """
     both = pl.concat(
         [
@@ -161,7 +161,8 @@ def share_heatmap(cells: pl.DataFrame, name: str) -> alt.LayerChart:
     """Share of memory kept by both steps, deep to the right; a cross marks what is forgotten.
 
     ``cells``: of one arm: shallow_step, deep_step, their epochs, share, share_low, share_high,
-    forgotten, n, n_seeds. Cells of a network that has nothing in memory stay grey.
+    forgotten, forgotten_in (runs), n, n_seeds. Cells of a network that has nothing in memory stay
+    grey.
     """
     colour = alt.Color(
         "share:Q",
@@ -182,7 +183,7 @@ def share_heatmap(cells: pl.DataFrame, name: str) -> alt.LayerChart:
         alt.Tooltip("share:Q", title="kept", format=PERCENT),
         alt.Tooltip("share_low:Q", title="95 %, from", format=PERCENT),
         alt.Tooltip("share_high:Q", title="to", format=PERCENT),
-        alt.Tooltip("forgotten:N"),
+        alt.Tooltip("forgotten_in:Q", title="forgotten in runs"),
         *_counted(),
     ]
     return (
@@ -282,5 +283,5 @@ def induction(points: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
         autosize=PLOT_SIZE,
         width=PANEL,
         height=PANEL * 0.8,
-        title=title("Induction over runs", "a dot a run; bars: 95 % over examples"),
+        title=title("Training memory and test accuracy", "a dot a run; bars: 95 % over examples"),
     )

@@ -26,7 +26,7 @@ def render() -> None:
         st.info("None of this set here: choose another set, cut or deep part.")
         return
     _flips(scene, at)
-    _shares(scene, of_set, at)
+    _shares(scene, of_set)
     gaps = scene.rows.filter(pl.col("gap").is_not_null(), pl.col("deep_step") == scene.deep)
     _gaps(scene, gaps)
     _induction(scene)
@@ -36,14 +36,16 @@ def render() -> None:
 
 def _flips(scene: MemoryScene, at: pl.DataFrame) -> None:
     """Draw the flips of each arm by lag, and say what they amount to."""
-    most = max(at.select(pl.max_horizontal("right_to_wrong", "wrong_to_right").max()).item(), 0.01)
-    # Room above the longest bar for the interval of the change.
-    limit = min(1.1 * most + 0.02, 1.0)
+    columns = ["right_to_wrong", "wrong_to_right", "change_low", "change_high"]
+    longest = at.select(pl.max_horizontal(pl.col(name).abs().max() for name in columns)).item()
+    limit = min(1.1 * longest + 0.01, 1.0)
     with st.container(horizontal=True, gap="medium"):
         for arm in scene.present(at):
             of_arm = at.filter(pl.col("arm") == arm)
             chart = charts.flips_by_lag(of_arm, limit, arm, variance(of_arm))
             st.altair_chart(chart, width="content", alt=f"flips by lag, {arm}, cut {scene.cut}")
+        lines = charts.share_by_lag(at, scene.arms, variance(at))
+        st.altair_chart(lines, width="content", alt=f"share of memory kept, cut {scene.cut}")
     own = scene.own_cells
     said = memory_findings.kept(at, own, scene.present(at), scene.cut)
     if said:
@@ -56,21 +58,21 @@ def _flips(scene: MemoryScene, at: pl.DataFrame) -> None:
     )
 
 
-def _shares(scene: MemoryScene, of_set: pl.DataFrame, at: pl.DataFrame) -> None:
-    st.subheader("Particle memory", anchor=False)
+def _shares(scene: MemoryScene, of_set: pl.DataFrame) -> None:
+    """Draw the share of memory kept by both steps, with what is forgotten."""
+    st.subheader("Every deep part", anchor=False)
     with st.container(horizontal=True, gap="medium"):
-        chart = charts.share_by_lag(at, scene.arms, variance(at))
-        st.altair_chart(chart, width="content", alt=f"share of memory kept, cut {scene.cut}")
         for arm in scene.present(of_set):
             chart = charts.share_heatmap(of_set.filter(pl.col("arm") == arm), arm)
             st.altair_chart(chart, width="content", alt=f"share of memory kept by steps, {arm}")
     st.caption(
-        "Of the examples that the deep part's own network has in memory, the share that it still "
-        "has with the other shallow part. Left of the line, and at lags below 0, it reads features "
-        "of its future (induction within a run). Forgotten: the earlier network had at least "
+        "Particle memory: of the examples that the deep part's own network has in memory, the "
+        "share that it still has with the other shallow part. Left of the line, and at lags below "
+        "0, it reads features of its future (induction within a run). Forgotten: the earlier "
+        "network had at least "
         f"{scene.reading['high']:.0%} of the later one's accuracy above chance, yet the interval "
         f"of what is lost lies above {100 * scene.reading['eps']:g} points"
-        f"{', in every seed' if max(of_set['n_seeds'].to_list()) > 1 else ''}."
+        f"{', in more than half of the seeds' if max(of_set['n_seeds'].to_list()) > 1 else ''}."
     )
     _empirical(scene)
 

@@ -9,7 +9,14 @@ from store.queries.over_seeds import half_width
 # One reading of one cube: rows alike in these, of one run and cut, differ in their steps alone.
 READING = ["norm", "dtype", "gamma", "eps", "loss_eps", "high"]
 SAME_IMAGES = ["split", "dataset", "n", "labels", "corruption", "severity", "subset"]
-MEASURES = ["share", "right_to_wrong", "wrong_to_right", "lost", "gap"]
+# What is averaged over seeds, and its range: a symmetric interval may leave it.
+MEASURES = {
+    "share": (0, 1),
+    "right_to_wrong": (0, 1),
+    "wrong_to_right": (0, 1),
+    "lost": (-1, 1),
+    "gap": (-2, 2),
+}
 # Ranks of fewer runs say nothing: at three, one order in three has a correlation of 1 or -1.
 FEWEST_RUNS = 4
 
@@ -94,7 +101,8 @@ def memory_over_seeds(connection: duckdb.DuckDBPyConnection, study: str, cut: st
 
     Of ``share``, ``lost``, ``gap``, and the flips ``right_to_wrong`` and ``wrong_to_right`` as
     shares of the examples; each with ``_low`` and ``_high``: 95 %, Student's t over seeds, the
-    examples held fixed. NULL for one seed. ``n_seeds`` counts the runs.
+    examples held fixed, cut to the range of the measure. NULL for one seed. ``n_seeds`` counts the
+    runs.
     """
     of_runs = frame(
         connection,
@@ -122,10 +130,11 @@ def memory_over_seeds(connection: duckdb.DuckDBPyConnection, study: str, cut: st
         *(pl.col(name).std().alias(f"{name}_sd") for name in MEASURES),
         *(pl.col(name).count().cast(pl.Int64).alias(f"{name}_seeds") for name in MEASURES),
     )
-    for name in MEASURES:
+    for name, span in MEASURES.items():
         half = half_width(means[f"{name}_sd"], means[f"{name}_seeds"])
         means = means.with_columns(
-            (pl.col(name) - half).alias(f"{name}_low"), (pl.col(name) + half).alias(f"{name}_high")
+            (pl.col(name) - half).clip(*span).alias(f"{name}_low"),
+            (pl.col(name) + half).clip(*span).alias(f"{name}_high"),
         )
     limits = [f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")]
     return means.sort("position", *keys).select(

@@ -99,7 +99,10 @@ def flips_by_lag(cells: pl.DataFrame, most: float, name: str, variance: str) -> 
         .mark_rule(strokeWidth=1.5, color=QUIET)
         .encode(y=alt.Y("change_low:Q"), y2="change_high:Q")
     )
-    dots = net.mark_point(filled=True, size=35, color=QUIET, opacity=1).encode(
+    # White with a dark rim: to be told from bars of both colours, and from both backgrounds.
+    dots = net.mark_point(
+        filled=True, size=32, fill="white", stroke="#333333", strokeWidth=1, opacity=1
+    ).encode(
         y=alt.Y("change:Q"),
         tooltip=[
             alt.Tooltip("change:Q", title="change of accuracy", format="+.1%"),

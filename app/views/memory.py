@@ -71,7 +71,7 @@ def _shares(scene: MemoryScene, of_set: pl.DataFrame) -> None:
         "0, it reads features of its future (induction within a run). Forgotten: the earlier "
         "network had at least "
         f"{scene.reading['high']:.0%} of the later one's accuracy above chance, yet the interval "
-        f"of what is lost lies above {100 * scene.reading['eps']:g} points"
+        f"of what is lost lies above {100 * scene.reading['eps']:g} % of the examples"
         f"{', in more than half of the seeds' if max(of_set['n_seeds'].to_list()) > 1 else ''}."
     )
     _empirical(scene)

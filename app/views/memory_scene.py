@@ -89,7 +89,11 @@ def _chosen() -> MemoryScene | None:
     used = tuple(dict.fromkeys([norm, *(each for each in norms if each == "none")]))
     cuts = choices.sort("depth")["cut"].unique(maintain_order=True).to_list()
     cut = controls.slider("Cut after block", "cut", cuts, cuts[len(cuts) // 3])
-    reading = _reading(choices.filter(pl.col("norm").is_in(used)))
+    here = choices.filter(pl.col("norm").is_in(used), pl.col("cut") == cut)
+    if here.is_empty():
+        st.info(f"None at {cut} with this normalisation: choose another cut, or another one.")
+        return None
+    reading = _reading(here)
     same = [pl.col(name) == value for name, value in reading.items()]
     cells = ask("memory_cells", tuple(arms), cut).filter(pl.col("norm").is_in(used), *same)
     # Of each set one cube a run, as on every page.

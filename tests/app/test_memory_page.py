@@ -1,6 +1,7 @@
 """The page on memory: full, without its analysis; its arms, charts and sentences."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -64,6 +65,21 @@ def test_the_link_chooses_set_cut_and_deep_part(
     assert set(numbers["deep_step"]) == {20}
     assert len(numbers) == len(cube.ARMS) * len(cube.STEPS)
     assert "fog 2" in text_of(test)
+
+
+def test_a_cut_without_the_chosen_normalisation_says_so(
+    cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path(shutil.copytree(cube_home, tmp_path / "home"))
+    rows = cube.memory_rows(cube.TRUE)["memory"]
+    deeper = [row | {"norm": "recalibrate"} for row in rows if row["cut"] == "stage1"]
+    ingest(home, [cube.write(home, "memory", "deeper", deeper, cube.TRUE)])
+    test = opened("memory", home, monkeypatch, norm="recalibrate", cut="stem")
+    assert not test.exception
+    assert "None at stem with this normalisation" in text_of(test)
+    test = opened("memory", home, monkeypatch, norm="recalibrate", cut="stage1")
+    assert not test.exception
+    assert "BatchNorm `recalibrate`" in text_of(test)
 
 
 def test_without_memory_the_page_says_what_to_write_into_the_study(

@@ -38,6 +38,8 @@ TABLES = {
     "noise": "noise_spectra",
     "noise_tests": "noise_tests",
     "noise_alignment": "noise_alignment",
+    "memory": "memory",
+    "memory_examples": "memory_examples",
 }
 # What a study asks for and what failed are no finished units of work.
 NO_UNITS = ("studies", "failures")
@@ -50,6 +52,7 @@ COMPANIONS = (
     "trajectory_images",
     "noise_tests",
     "noise_alignment",
+    "memory_examples",
 )
 METADATA_KEY = b"featdyn"
 # What a part that was cut short, or isn't ours, makes its readers raise.

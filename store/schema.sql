@@ -174,6 +174,68 @@ CREATE TABLE base.horizons (
     n BIGINT
 );
 
+CREATE TABLE base.memory (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    norm VARCHAR,
+    dtype VARCHAR,
+    gamma DOUBLE,
+    shallow_step BIGINT,
+    deep_step BIGINT,
+    eps DOUBLE,
+    loss_eps DOUBLE,
+    high DOUBLE,
+    n BIGINT,
+    accuracy DOUBLE,
+    own_accuracy DOUBLE,
+    earlier_accuracy DOUBLE,
+    lost DOUBLE,
+    lost_low DOUBLE,
+    lost_high DOUBLE,
+    right_to_wrong BIGINT,
+    wrong_to_right BIGINT,
+    p DOUBLE,
+    held BIGINT,
+    kept BIGINT,
+    share DOUBLE,
+    share_low DOUBLE,
+    share_high DOUBLE,
+    loss DOUBLE,
+    own_loss DOUBLE,
+    loss_difference DOUBLE,
+    loss_bound DOUBLE,
+    empirical BOOLEAN,
+    implied BOOLEAN,
+    forgotten BOOLEAN,
+    train_eval_id VARCHAR,
+    gap DOUBLE,
+    gap_low DOUBLE,
+    gap_high DOUBLE
+);
+
+CREATE TABLE base.memory_examples (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    norm VARCHAR,
+    dtype VARCHAR,
+    gamma DOUBLE,
+    n BIGINT,
+    checkpoints INTEGER,
+    known BIGINT,
+    memory DOUBLE,
+    memory_low DOUBLE,
+    memory_high DOUBLE,
+    of_examples FLOAT[]
+);
+
 CREATE TABLE base.metrics (
     unit_id VARCHAR,
     run_id VARCHAR,
@@ -537,6 +599,21 @@ CREATE VIEW horizons AS SELECT r.run_id, eval_id, split, cut, depth, norm, dtype
     r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY (row_number() OVER
     (PARTITION BY r.run_id, eval_id, cut, norm, dtype, deep_step, eps ORDER BY u.finished_at DESC,
     u.unit_id) = 1);
+
+CREATE VIEW memory AS SELECT r.run_id, eval_id, split, cut, depth, norm, dtype, gamma, shallow_step,
+    deep_step, eps, loss_eps, high, n, accuracy, own_accuracy, earlier_accuracy, lost, lost_low,
+    lost_high, right_to_wrong, wrong_to_right, p, held, kept, "share", share_low, share_high, loss,
+    own_loss, loss_difference, loss_bound, empirical, implied, forgotten, train_eval_id, gap,
+    gap_low, gap_high FROM (base.memory AS r INNER JOIN base.units AS u ON ((u.unit_id =
+    r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY (row_number() OVER
+    (PARTITION BY r.run_id, eval_id, cut, norm, dtype, gamma, eps, loss_eps, high, shallow_step,
+    deep_step ORDER BY u.finished_at DESC, u.unit_id) = 1);
+
+CREATE VIEW memory_examples AS SELECT r.run_id, eval_id, split, cut, depth, norm, dtype, gamma, n,
+    checkpoints, known, memory, memory_low, memory_high, of_examples FROM (base.memory_examples AS r
+    INNER JOIN base.units AS u ON ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM
+    base.wanted_runs)) QUALIFY (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, norm, dtype,
+    gamma ORDER BY u.finished_at DESC, u.unit_id) = 1);
 
 CREATE VIEW metrics AS SELECT run_id, step, epoch, split, "mode", labels, n, correct, accuracy,
     loss, lr FROM base.metrics WHERE (run_id = ANY(SELECT * FROM base.wanted_runs));

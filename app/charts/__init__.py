@@ -16,6 +16,7 @@ from app.charts.matrices import (
     thumbnail,
     thumbnail_link,
 )
+from app.charts.memory import flips_by_lag, gap_by_lag, induction, share_by_lag, share_heatmap
 from app.charts.moving import COLOURINGS, trajectory, with_clock
 from app.charts.noise import difference_to_control, noise_alignment, scree
 from app.charts.probes import probe_against_splice, probe_heatmap, probes_by_depth
@@ -43,9 +44,12 @@ __all__ = [
     "epoch_label",
     "excess_by_lag",
     "excess_forest",
+    "flips_by_lag",
     "freezing",
+    "gap_by_lag",
     "heatmap",
     "horizon",
+    "induction",
     "lag_profile",
     "motion",
     "noise_alignment",
@@ -59,6 +63,8 @@ __all__ = [
     "scores_by_depth",
     "scree",
     "selectable",
+    "share_by_lag",
+    "share_heatmap",
     "thumbnail",
     "thumbnail_link",
     "training_curves",

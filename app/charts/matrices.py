@@ -68,10 +68,17 @@ def cell_tooltip(over: str = "examples") -> list[alt.Tooltip]:
     ]
 
 
-def _matrix(
-    cells: pl.DataFrame, field: str, colour: alt.Color, tooltip: list[alt.Tooltip]
+def matrix(
+    cells: pl.DataFrame,
+    field: str,
+    colour: alt.Color,
+    tooltip: list[alt.Tooltip],
+    crossed: str | None = None,
 ) -> alt.LayerChart:
-    """Draw steps evenly with their true epochs; cells where ``field`` is null stay grey."""
+    """Draw steps evenly with their true epochs; cells where ``field`` is null stay grey.
+
+    ``crossed``: a Vega expression; cells for which it holds bear a cross.
+    """
     # Positions are steps, which differ; epochs that round alike would share a row.
     epoch_of_step = epoch_labels(cells, "shallow_step", "shallow_epoch")
     count = cells["shallow_step"].n_unique()
@@ -101,7 +108,15 @@ def _matrix(
     diagonal = base.transform_filter("datum.shallow_step == datum.deep_step")
     shadow = diagonal.mark_line(color="black", strokeWidth=2.5, opacity=0.45)
     line = diagonal.mark_line(color="white", strokeWidth=1)
-    return alt.layer(rects, shadow, line).properties(autosize=PLOT_SIZE, width=size, height=size)
+    layers = [rects, shadow, line]
+    if crossed is not None:
+        # A halo, so that it is seen on every colour of the scale.
+        cross = base.transform_filter(crossed).mark_text
+        layers += [
+            cross(text="×", fontSize=17, fontWeight="bold", stroke="white", strokeWidth=3),
+            cross(text="×", fontSize=17, fontWeight="bold", color="black"),
+        ]
+    return alt.layer(*layers).properties(autosize=PLOT_SIZE, width=size, height=size)
 
 
 def heatmap(
@@ -113,8 +128,8 @@ def heatmap(
     Cells where ``metric`` is null stay grey. A click on one is the selection ``cell``:
     ``shallow_step`` and ``deep_step``.
     """
-    matrix = _matrix(cells, metric, _colour(metric, chance), cell_tooltip(over))
-    return matrix.properties(
+    drawn = matrix(cells, metric, _colour(metric, chance), cell_tooltip(over))
+    return drawn.properties(
         title=title(name, "right of the line: shallow part earlier than deep")
     ).configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)
 
@@ -158,7 +173,7 @@ def difference_heatmap(
         alt.Tooltip("n:Q", title="examples", format=","),
     ]
     return (
-        _matrix(cells, "difference", colour, tooltip)
+        matrix(cells, "difference", colour, tooltip)
         .properties(title=title(name, f"{minus}; grey: no such cell"))
         .configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)
     )
@@ -179,7 +194,7 @@ def thumbnail(cells: pl.DataFrame, metric: str, chance: float, size: int) -> np.
 
     Null cells are grey. Ten of these draw at once where ten Vega charts would take a second.
     """
-    matrix = (
+    values = (
         cells.sort("deep_step")
         .pivot(on="deep_step", index="shallow_step", values=metric)
         .sort("shallow_step", descending=True)
@@ -188,10 +203,10 @@ def thumbnail(cells: pl.DataFrame, metric: str, chance: float, size: int) -> np.
         .astype(np.float64)
     )
     floor = scale_floor(metric, chance)
-    place = np.clip((matrix - floor) / (1 - floor), 0, 1) * (len(VIRIDIS) - 1)
+    place = np.clip((values - floor) / (1 - floor), 0, 1) * (len(VIRIDIS) - 1)
     grid = np.arange(len(VIRIDIS))
     filled = np.nan_to_num(place)
     pixels = np.stack([np.interp(filled, grid, VIRIDIS[:, band]) for band in range(3)], axis=-1)
-    pixels[np.isnan(matrix)] = 128
-    enlarge = max(size // len(matrix), 1)
+    pixels[np.isnan(values)] = 128
+    enlarge = max(size // len(values), 1)
     return np.rint(pixels).astype(np.uint8).repeat(enlarge, axis=0).repeat(enlarge, axis=1)

@@ -1,4 +1,4 @@
-"""Cubes of predicted classes, read back from the parts of ``predictions``."""
+"""Cubes of predicted classes and their losses, read back from parts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,14 +80,19 @@ def by_cut(unit_ids: Sequence[str], home: Path) -> dict[Cut, list[Path]]:
     return dict(sorted(found.items(), key=lambda item: item[0].depth))
 
 
+def _at(cut: Cut) -> list[tuple[str, str, str]]:
+    return [("cut", "=", cut.name)]
+
+
 def read(paths: Sequence[Path], cut: Cut, n: int) -> Cube:
     """Read the cube of a cut from its parts; each cell holds the classes of ``n`` examples.
 
     Raises InputError for cells of another number of examples.
     """
     columns = ["shallow_step", "deep_step", "predicted"]
-    here = [("cut", "=", cut.name)]
-    table = pa.concat_tables([pq.read_table(path, columns=columns, filters=here) for path in paths])
+    table = pa.concat_tables(
+        [pq.read_table(path, columns=columns, filters=_at(cut)) for path in paths]
+    )
     lengths = set(pc.list_value_length(table["predicted"]).unique().to_pylist())
     if lengths != {n}:
         raise InputError(
@@ -107,3 +112,46 @@ def read(paths: Sequence[Path], cut: Cut, n: int) -> Cube:
     predicted[shallow, deep] = classes
     present[shallow, deep] = True
     return Cube(shallow_steps.tolist(), deep_steps.tolist(), predicted, present)
+
+
+def read_whole(paths: Sequence[Path], cut: Cut, n: int) -> tuple[list[int], Tensor]:
+    """Read every pair of the steps at a cut: the T rising steps, uint8 (T, T, n).
+
+    Raises InputError for a pair that has no cell, and as ``read`` does.
+    """
+    cube = read(paths, cut, n)
+    steps = cube.grid()
+    predicted, present = cube.on(steps)
+    if not bool(present.all()):
+        raise InputError(
+            f"predictions at {cut.name}: expected every pair of {len(steps)} steps, got "
+            f"{int(present.sum())} of {present.numel()}; delete {paths[0]} and run the study again"
+        )
+    return steps, predicted
+
+
+def read_losses(paths: Sequence[Path], cut: Cut, steps: Sequence[int], home: Path) -> Tensor:
+    """Read the mean losses of the cells whose predictions lie at ``paths``: float64 (T, T), nats.
+
+    Raises InputError for a part that is missing, and for cells without a finite loss.
+    """
+    place = {step: i for i, step in enumerate(steps)}
+    losses = torch.full((len(steps), len(steps)), torch.nan, dtype=torch.float64)
+    columns = ["shallow_step", "deep_step", "loss"]
+    for unit_id in (path.stem for path in paths):
+        path = part_path(home, "splices", unit_id)
+        if not path.exists():
+            raise InputError(
+                f"{path}: expected the cells of stored predictions, got no such file; run the "
+                "study again"
+            )
+        for row in pq.read_table(path, columns=columns, filters=_at(cut)).to_pylist():
+            loss = torch.nan if row["loss"] is None else row["loss"]
+            losses[place[row["shallow_step"]], place[row["deep_step"]]] = loss
+    lacking = int((~losses.isfinite()).sum())
+    if lacking:
+        raise InputError(
+            f"losses at {cut.name}: expected a finite number in every cell, got {lacking} of "
+            f"{losses.numel()} without; delete {path} and run the study again"
+        )
+    return losses

@@ -14,6 +14,7 @@ from featdyn_engine.analyses import (
     corruptions,
     displacement,
     divergences,
+    memory,
     noise,
     probes,
     splices,
@@ -70,6 +71,7 @@ MEASUREMENTS: dict[str, Measurement] = {
 }
 SUMMARIES: dict[str, Summary] = {
     "consistency": consistency,
+    "memory": memory,
 }
 ANALYSES: dict[str, Analysis] = {**MEASUREMENTS, **SUMMARIES}
 # Runs that a study's analysis needs besides the study's own: (why, run).

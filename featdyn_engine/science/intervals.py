@@ -81,7 +81,8 @@ def difference_of_counts(
         raise ValueError(f"expected 0 <= gained + lost <= n, got {gained}, {lost} and n = {n}")
     difference = (gained - lost) / n
     if n - max(gained, lost, n - gained - lost) < FEWEST_FOR_BOOTSTRAP:
-        return PairedDifference(difference, *_tango(gained, lost, n), "tango")
+        low, high = map(float, tango.limits(gained, lost, n, Z))
+        return PairedDifference(difference, low, high, "tango")
     drawn = _resampled(gained, lost, n, resamples, stream)
     low, high = np.quantile(drawn.numpy(), (0.025, 0.975)) / n
     return PairedDifference(difference, float(low), float(high), "bootstrap")
@@ -98,33 +99,6 @@ def _resampled(
     up = torch.binomial(all_n, torch.full_like(all_n, gained / n), generator=stream)
     share = torch.full_like(all_n, lost / (n - gained))
     return up - torch.binomial(all_n - up, share, generator=stream)
-
-
-def _tango(gained: int, lost: int, n: int) -> tuple[float, float]:
-    """Limits of the difference where the score test rejects (Tango 1998, eq. 5).
-
-    Chosen over Newcombe's (1998, method 10) by coverage, computed exactly over 0.25 to 19
-    expected discordant examples, shares lost of 0 to 50 %, n = 200, 1,000, 10,000: Tango's is
-    0.929 to 1 whatever the accuracy; Newcombe's falls to 0.894 at an accuracy of 60 %.
-    """
-    # At one outcome alone the score is 0/0 at the estimate; these are the limits of its roots.
-    bound = Z * Z / (n + Z * Z)
-    if gained + lost == 0:
-        return -bound, bound
-    if lost == n:
-        return -1.0, 2 * bound - 1
-    if gained == n:
-        return 1 - 2 * bound, 1.0
-
-    from scipy.optimize import brentq
-
-    def excess(delta: float, sign: int) -> float:
-        spread = float(np.sqrt(tango.variance(gained, lost, n, delta)))
-        return gained - lost - n * delta - sign * Z * spread
-
-    centre = (gained - lost) / n
-    low = brentq(excess, -1.0, centre, args=(1,))
-    return float(low), float(brentq(excess, centre, 1.0, args=(-1,)))
 
 
 def mcnemar(gained: int, lost: int) -> float:

@@ -17,6 +17,15 @@ from store.queries.corruptions import corrupted_scores, corruption_errors, corru
 from store.queries.divergences import bound_terms, divergences
 from store.queries.freezing import freezing
 from store.queries.lab import stored_cell, stored_changes, stored_classes
+from store.queries.memory import (
+    example_memory,
+    induction,
+    induction_points,
+    memory_cells,
+    memory_choices,
+    memory_over_seeds,
+    transfer_gaps,
+)
 from store.queries.noise import noise_alignment, noise_spectra, noise_tests
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.probes import probe_agreement, probe_points, probes
@@ -64,14 +73,20 @@ __all__ = [
     "displacement_cells",
     "divergences",
     "evaluation_sets",
+    "example_memory",
     "excesses",
     "final_accuracies",
     "final_training_accuracy",
     "freezing",
     "horizons",
+    "induction",
+    "induction_points",
     "integrity_flags",
     "lag_profile",
     "matched_points",
+    "memory_cells",
+    "memory_choices",
+    "memory_over_seeds",
     "metrics",
     "noise_alignment",
     "noise_spectra",
@@ -99,6 +114,7 @@ __all__ = [
     "trajectory_images",
     "trajectory_pictures",
     "trajectory_quality",
+    "transfer_gaps",
     "unit_counts",
     "unit_versions",
     "view_columns",

@@ -7,13 +7,14 @@ drawn at random; the columns of ``splices`` that the questions need are counted 
 import json
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.store import noise
+from tests.store import memory, noise
 
 STUDY = "by-hand"
 TRUE, SECOND, RANDOM, OTHER = ("a" * 12, "b" * 12, "c" * 12, "d" * 12)
@@ -528,6 +529,7 @@ MAIN = {
     "trajectory_images": "trajectories",
     "noise_tests": "noise",
     "noise_alignment": "noise",
+    "memory_examples": "memory",
 }
 
 
@@ -577,6 +579,19 @@ def divergence_rows(run: str) -> list[dict[str, Any]]:
     ]
 
 
+def right(run: str, eval_id: str, cut: str, s: int, t: int) -> list[bool]:
+    """Which examples a cell of a run's own cube is right on."""
+    cell = (run, run, "none", eval_id, cut, s, t)
+    return [p == y for p, y in zip(predicted(cell), TARGETS, strict=True)]
+
+
+def memory_rows(run: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of a run in ``memory`` and ``memory_examples``, on every set."""
+    splits = {eval_id: split for eval_id, (split, *_) in SETS.items()}
+    of_run = partial(right, run)
+    return memory.rows(run, splits, CUTS, STEPS, TRAIN, of_run, SCORES[run], len(CLASSES))
+
+
 def write_all(home: Path) -> list[Path]:
     """Write every part of the study into a home; return their paths."""
     parts = [write_study(home)]
@@ -608,6 +623,6 @@ def write_all(home: Path) -> list[Path]:
         ):
             unit_id = MAIN.get(kind, kind)
             parts.append(write(home, kind, f"{unit_id}-{run}", rows, run))
-        for kind, rows in noise.rows(run, TEST, CUTS).items():
-            parts.append(write(home, kind, f"noise-{run}", rows, run))
+        for kind, rows in (noise.rows(run, TEST, CUTS) | memory_rows(run)).items():
+            parts.append(write(home, kind, f"{MAIN.get(kind, kind)}-{run}", rows, run))
     return parts

@@ -18,6 +18,8 @@ VIEWS = (
     "divergences",
     "evaluations",
     "horizons",
+    "memory",
+    "memory_examples",
     "metrics",
     "noise_alignment",
     "noise_spectra",

@@ -126,6 +126,8 @@ VIEWS_OF_RUNS = (
     "noise_spectra",
     "noise_tests",
     "noise_alignment",
+    "memory",
+    "memory_examples",
 )
 # The unit's own kind, where a view has another name than it.
 MAIN = {**cube.MAIN, "noise_spectra": "noise"}

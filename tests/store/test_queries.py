@@ -253,6 +253,55 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         "overlap_random n p epoch dataset",
         ["run_id", "eval_id", "depth", "step", "example"],
     ),
+    "memory_choices": (
+        OF_RUNS,
+        "run_id eval_id split cut depth norm dtype gamma eps loss_eps high",
+        ["run_id", "eval_id", "depth"],
+    ),
+    "memory_cells": (
+        (RUNS, "stem"),
+        "run_id eval_id split cut depth norm dtype gamma shallow_step deep_step eps loss_eps high "
+        "n accuracy own_accuracy earlier_accuracy lost lost_low lost_high "
+        "right_to_wrong wrong_to_right p held kept share share_low share_high loss own_loss "
+        "loss_difference loss_bound empirical implied forgotten train_eval_id gap gap_low "
+        "gap_high shallow_epoch deep_epoch lag lag_epochs dataset labels "
+        "corruption severity subset",
+        ["run_id", "eval_id", "deep_step", "lag"],
+    ),
+    "transfer_gaps": (
+        (RUNS, "stem"),
+        "run_id eval_id dataset split corruption severity cut depth norm dtype shallow_step "
+        "deep_step shallow_epoch deep_epoch lag_epochs n train_n lost train_lost gap gap_low "
+        "gap_high train_eval_id",
+        ["run_id", "deep_step", "lag_epochs"],
+    ),
+    "memory_over_seeds": (
+        (cube.STUDY, "stem"),
+        "arm split dataset n labels corruption severity subset norm dtype gamma eps loss_eps high "
+        "shallow_step deep_step shallow_epoch deep_epoch share share_low share_high "
+        "right_to_wrong right_to_wrong_low right_to_wrong_high wrong_to_right "
+        "wrong_to_right_low wrong_to_right_high lost lost_low lost_high gap gap_low gap_high "
+        "n_seeds",
+        [],
+    ),
+    "example_memory": (
+        OF_RUNS,
+        "run_id eval_id split cut depth norm dtype gamma n checkpoints known memory memory_low "
+        "memory_high dataset labels corruption severity",
+        ["run_id", "depth", "split"],
+    ),
+    "induction_points": (
+        OF_STUDY,
+        "arm name run_id cut depth norm dtype gamma train_memory train_memory_low "
+        "train_memory_high train_n test_memory test_memory_low test_memory_high test_accuracy "
+        "test_n",
+        ["depth"],
+    ),
+    "induction": (
+        OF_STUDY,
+        "cut depth norm dtype gamma with_accuracy with_memory runs arms",
+        ["depth"],
+    ),
 }
 # The study made up by hand has no rows for these: see test_companions.py, test_freezing_queries.py,
 # test_run_queries.py.

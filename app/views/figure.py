@@ -41,7 +41,8 @@ def figure(
     was clicked, its ``shallow_step`` and ``deep_step``, of a matrix.
     """
     theme = st.context.theme.type or "light"
-    drawn = chart.configure_title(subtitleColor=SUBTITLE[theme])
+    # Single marks have no names of their own for a screen reader; the chart has one.
+    drawn = chart.configure_title(subtitleColor=SUBTITLE[theme]).configure_mark(aria=False)
     with st.container(width=width, gap="xxsmall"):
         if on_cell is None:
             st.altair_chart(drawn, width=width, alt=name)

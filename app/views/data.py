@@ -34,7 +34,7 @@ def _query() -> None:
         f"{limits.memory_mb} MB and {limits.rows:,} rows. It reaches the views below, no file, "
         "extension or network. The link holds the query."
     )
-    st.button("Run", type="primary", on_click=lambda: controls.remember(sql=sql))
+    st.button("Run", on_click=lambda: controls.remember(sql=sql))
     if "sql" not in st.query_params:
         return
     try:

@@ -43,7 +43,8 @@ def figure(
     specification of the chart with what moves it, which a file of it doesn't do.
     """
     theme = st.context.theme.type or "light"
-    drawn = chart.configure_title(subtitleColor=SUBTITLE[theme])
+    # Single marks have no names of their own for a screen reader; the chart has one.
+    drawn = chart.configure_title(subtitleColor=SUBTITLE[theme]).configure_mark(aria=False)
     with st.container(width=width, gap="xxsmall"):
         if moving is not None:
             st.vega_lite_chart(moving(drawn), width=width, alt=name)

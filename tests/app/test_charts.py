@@ -122,7 +122,45 @@ def test_lag_profile_has_forward_pairs_only_and_a_line_a_deep_step() -> None:
         (5, 10),
         (10, 10),
     ]
-    assert spec["encoding"]["detail"]["field"] == "deep_step"
+    bands, lines = spec["layer"]
+    assert bands["mark"]["type"] == "area"
+    assert bands["encoding"]["y2"]["field"] == "accuracy_high"
+    assert all(layer["encoding"]["detail"]["field"] == "deep_step" for layer in (bands, lines))
+
+
+def test_a_lag_profile_of_retention_has_no_band_and_says_so() -> None:
+    spec = charts.lag_profile(cells(), "retention", 0.1, "arm").to_dict()
+    assert len(spec["layer"]) == 1
+    assert spec["title"]["subtitle"] == "no interval"
+
+
+def test_a_matrix_that_can_be_clicked_selects_steps_and_keeps_its_layers() -> None:
+    matrix = charts.heatmap(cells(), "accuracy", 0.1, "arm")
+    spec = charts.selectable(matrix).to_dict()
+    (param,) = spec["params"]
+    assert param["name"] == charts.CELL
+    assert param["select"]["fields"] == ["shallow_step", "deep_step"]
+    assert len(spec["layer"]) == len(matrix.to_dict()["layer"])
+    assert "params" not in matrix.to_dict()
+
+
+def test_a_class_has_a_row_for_the_splice_and_one_for_its_network() -> None:
+    rows = pl.DataFrame(
+        {
+            "class_name": ["cat", "dog"] * 2,
+            "of": ["splice"] * 2 + ["the deep part's own network"] * 2,
+            "n": 10,
+            "correct": 5,
+            "accuracy": 0.5,
+            "accuracy_low": 0.2,
+            "accuracy_high": 0.8,
+        }
+    )
+    spec = charts.by_class(rows, "arm").to_dict()
+    dots = spec["layer"][1]["encoding"]
+    assert dots["x"]["scale"]["domain"] == [0, 1]
+    assert dots["y"]["sort"] == ["cat", "dog"]
+    assert dots["yOffset"]["sort"][-1] == "splice"
 
 
 @pytest.mark.parametrize(("epoch", "label"), [(0.0, "0"), (12.0, "12"), (0.25, "0.25")])

@@ -149,3 +149,69 @@ def test_estimated_cells_are_said_to_be_so() -> None:
     assert said is not None
     assert "each to ±0.9 points" in said
     assert "n from 400 to 1,200" in said
+
+
+def seeds(*accuracies: float, retention: float | None = 0.5) -> pl.DataFrame:
+    """One cell of as many runs of one arm."""
+    return pl.DataFrame(
+        [
+            {
+                "run_id": f"r{i}",
+                "cut": "stem",
+                "depth": 1,
+                "shallow_step": 0,
+                "deep_step": 5,
+                "shallow_epoch": 0.0,
+                "deep_epoch": 1.0,
+                "norm": "inherit",
+                "dtype": "float32",
+                "n": 100 + i,
+                "accuracy": accuracy,
+                "agreement": accuracy,
+                "retention": retention if i == 0 else 0.5,
+                "chance": 0.1,
+                "loss": 1.0,
+                "margin": 0.0,
+            }
+            for i, accuracy in enumerate(accuracies)
+        ],
+        schema_overrides={"retention": pl.Float64},
+    )
+
+
+def test_a_mean_over_seeds_has_students_limits() -> None:
+    arms = {"r0": "true", "r1": "true", "r2": "true"}
+    (row,) = selection.means_of_arms(seeds(0.5, 0.6, 0.7), arms).to_dicts()
+    assert row["run_id"] == row["arm"] == "true"
+    assert row["seeds"] == 3
+    assert row["n"] == 100
+    assert row["accuracy"] == pytest.approx(0.6)
+    # t(0.975, 2) = 4.302653
+    half = 4.302653 * 0.1 / 3**0.5
+    assert row["accuracy_low"] == pytest.approx(0.6 - half)
+    assert row["accuracy_high"] == pytest.approx(0.6 + half)
+
+
+def test_one_seed_has_no_limits_over_seeds() -> None:
+    (row,) = selection.means_of_arms(seeds(0.5), {"r0": "true"}).to_dicts()
+    assert row["accuracy_low"] is None
+
+
+def test_a_cell_that_a_seed_lacks_is_left_out_and_retention_needs_all_seeds() -> None:
+    arms = {"r0": "true", "r1": "true"}
+    other = seeds(0.5).with_columns(pl.lit(9, pl.Int64).alias("deep_step"))
+    assert len(selection.means_of_arms(pl.concat([seeds(0.5, 0.6), other]), arms)) == 1
+    (row,) = selection.means_of_arms(seeds(0.5, 0.6, retention=None), arms).to_dicts()
+    assert row["retention"] is None
+
+
+def test_limits_of_a_share_are_wilsons() -> None:
+    from scipy.stats import binomtest
+
+    cells = pl.DataFrame({"n": [100, 40], "agreement": [0.93, 1.0]})
+    for row in selection.with_limits(cells, "agreement").to_dicts():
+        expected = binomtest(round(row["agreement"] * row["n"]), row["n"]).proportion_ci(
+            method="wilson"
+        )
+        assert row["agreement_low"] == pytest.approx(expected.low, abs=1e-6)
+        assert row["agreement_high"] == pytest.approx(expected.high, abs=1e-6)

@@ -69,7 +69,7 @@ class OnePage:
         end.script_finished = ForwardMsg.FINISHED_SUCCESSFULLY
         self.waiting += [each.SerializeToString() for each in (pages, control, failure, end)]
 
-    def recv(self, timeout: float) -> bytes:
+    def recv(self, timeout: float) -> bytes:  # noqa: ARG002
         return self.waiting.pop(0)
 
 

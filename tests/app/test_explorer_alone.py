@@ -1,4 +1,4 @@
-"""The explorer where torch is not installed: every page, and the requirements it is installed by."""
+"""The explorer where torch is not installed: every page, and what it is installed by."""
 
 import re
 import subprocess

@@ -33,17 +33,15 @@ RUN python3 -m venv /venv \
         -type d -name tests -prune -exec rm -r {} + \
     && rm /tmp/requirements.txt
 
-FROM engine-packages AS study
+FROM engine-packages AS snapshot
 # A study file of this folder in place of the embedded one; it must need no download.
 ARG STUDY=
 WORKDIR /src
 COPY . .
 ENV FEATDYN_HOME=/var/featdyn OMP_NUM_THREADS=1
 RUN if [ -n "${STUDY}" ]; then /venv/bin/python -m featdyn_engine run "${STUDY}"; \
-    else /venv/bin/python -m featdyn_engine demo; fi
-
-FROM study AS snapshot
-RUN /venv/bin/python -m featdyn_engine snapshot /snapshot/full \
+    else /venv/bin/python -m featdyn_engine demo; fi \
+    && /venv/bin/python -m featdyn_engine snapshot /snapshot/full \
     && /venv/bin/python -m featdyn_engine snapshot /snapshot/explorer --checkpoints none
 
 FROM base AS app

@@ -7,6 +7,7 @@ from functools import partial
 from benchmarks import (
     corruption,
     live_splice,
+    load,
     noise_gradients,
     splice_cost,
     splices,
@@ -33,6 +34,7 @@ TABLES: dict[str, Callable[[], dict[str, object]]] = {
     "corruption": corruption.measure,
     "live_splice": live_splice.measure,
     "noise_gradients_ways": noise_gradients.ways,
+    "load": load.measure,
 }
 
 

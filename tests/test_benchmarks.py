@@ -1,11 +1,14 @@
 """Benchmarks compare equal work and say everything about it; their speed is no test's business."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from benchmarks import live_splice, splices
+from benchmarks import live_splice, load, splices
 from benchmarks.harness import measure
 
 
@@ -57,3 +60,38 @@ def test_the_lab_benchmark_times_each_kind_of_wait(tmp_path: Path) -> None:
     for name, seconds in written["seconds"].items():
         assert written["ratio"][name] == pytest.approx(written["goal"][name] / seconds, rel=0.3)
     assert written["torch_import_seconds"] > 0
+
+
+class OnePage:
+    """Answers as Streamlit does: the pages, a control, the end of the run."""
+
+    def __init__(self) -> None:
+        self.asked: list[BackMsg] = []
+        self.waiting: list[bytes] = []
+
+    def send(self, content: bytes) -> None:
+        self.asked.append(BackMsg.FromString(content))
+        pages, control, failure, end = ForwardMsg(), ForwardMsg(), ForwardMsg(), ForwardMsg()
+        pages.navigation.app_pages.add(page_script_hash="other")
+        control.delta.new_element.selectbox.id = "widget"
+        control.delta.new_element.selectbox.options.extend(["a", "b"])
+        failure.delta.new_element.exception.message = "broken"
+        end.script_finished = ForwardMsg.FINISHED_SUCCESSFULLY
+        self.waiting += [each.SerializeToString() for each in (pages, control, failure, end)]
+
+    def recv(self, timeout: float) -> bytes:  # noqa: ARG002
+        return self.waiting.pop(0)
+
+
+def test_a_visitor_of_the_load_benchmark_moves_controls_and_counts_what_breaks() -> None:
+    server, seen = OnePage(), load.Seen()
+    visitor = load.Visitor(server, random.Random(0), seen)  # type: ignore[arg-type]
+    visitor.run()
+    for _ in range(20):
+        visitor.click()
+    assert len(seen.seconds) == len(server.asked) == 21
+    assert seen.exceptions == ["broken"] * 21
+    moved = [each.rerun_script.widget_states.widgets for each in server.asked]
+    values = {(each.id, each.string_value) for widgets in moved for each in widgets}
+    assert values == {("widget", "a"), ("widget", "b")}
+    assert {each.rerun_script.page_script_hash for each in server.asked} == {"", "other"}

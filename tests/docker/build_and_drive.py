@@ -57,14 +57,34 @@ def make_base(work: Path, mirror: str) -> None:
         buildah(work, "commit", "--quiet", "--rm", container, BASE)
 
 
-def build(work: Path, target: str, study: str, torch_index: str, mounts: list[str]) -> float:
+def with_ready_snapshot(text: str, target: str) -> str:
+    """Return the Dockerfile with a ready snapshot in place of the stage that computes one.
+
+    What that stage alone needs goes too: this buildah makes every stage above its target.
+    """
+    head, *stages = text.split("\nFROM ")
+    packages = "explorer-packages" if target == "explorer" else "engine-packages"
+    wanted = ("base", packages, "app", target)
+    kept = [stage for stage in stages if stage.splitlines()[0].split()[-1] in wanted]
+    ready = "scratch AS snapshot\nCOPY --from=ready . /snapshot/explorer/"
+    ready += "\nCOPY --from=ready . /snapshot/full/\n"
+    return "\nFROM ".join([head, kept[0], ready, *kept[1:]])
+
+
+def build(work: Path, target: str, asked: argparse.Namespace) -> float:
     """Build a target of the Dockerfile; return the seconds it took."""
-    words = ["bud", "--isolation", "chroot", "--network", "host", "--format", "docker", "--layers"]
+    words = ["bud", "--isolation", "chroot", "--network", "host", "--format", "docker"]
     words += ["--target", target, "--tag", f"localhost/featdyn:{target}"]
-    for argument in (f"BASE={BASE}", f"STUDY={study}", f"TORCH_INDEX={torch_index}"):
-        words += ["--build-arg", argument]
-    for mount in mounts:
+    arguments = {"BASE": BASE, "STUDY": asked.study, "TORCH_INDEX": asked.torch_index}
+    for name, value in arguments.items():
+        words += ["--build-arg", f"{name}={value}"]
+    for mount in asked.mount:
         words += ["--volume", f"{mount}:{mount}:ro"]
+    if asked.snapshot:
+        text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+        (work / "Dockerfile").write_text(with_ready_snapshot(text, target), encoding="utf-8")
+        words += ["--file", str(work / "Dockerfile")]
+        words += ["--build-context", f"ready={asked.snapshot.resolve()}"]
     started = time.monotonic()
     buildah(work, *words, ".")
     return time.monotonic() - started
@@ -117,10 +137,10 @@ def wait_healthy(pid: int, check: list[str], seconds: float) -> float:
     raise RuntimeError(f"the container was not healthy within {seconds:.0f} s")
 
 
-def drive(work: Path, target: str, study: str, torch_index: str, mounts: list[str]) -> None:
+def drive(work: Path, target: str, asked: argparse.Namespace) -> None:
     """Build, run and open the image of a target; write what was found beside the others."""
-    found: dict[str, Any] = {"study": study or "demo"}
-    found["build_seconds"] = round(build(work, target, study, torch_index, mounts), 1)
+    found: dict[str, Any] = {"shown": str(asked.snapshot or asked.study or "demo")}
+    found["build_seconds"] = round(build(work, target, asked), 1)
     image = json.loads(buildah(work, "inspect", "--type", "image", f"localhost/featdyn:{target}"))
     config = image["Docker"]["config"]
     container = buildah(work, "from", f"localhost/featdyn:{target}")
@@ -159,6 +179,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--target", action="append", choices=["explorer", "full"])
+    parser.add_argument("--snapshot", type=Path, help="shown in place of a study run in the build")
     parser.add_argument("--study", default=SMALL_STUDY, help="empty: the demo")
     parser.add_argument("--torch-index", default="https://download.pytorch.org/whl/cpu")
     parser.add_argument("--mirror", default="http://deb.debian.org/debian")
@@ -172,7 +193,7 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     make_base(work, asked.mirror)
     for target in asked.target or ["explorer", "full"]:
-        drive(work, target, asked.study, asked.torch_index, asked.mount)
+        drive(work, target, asked)
     return 0
 
 

@@ -20,6 +20,7 @@ from featdyn_engine.domain import (
     Seeds,
     Task,
 )
+from featdyn_engine.factories import allow, is_factory
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.recipes.schedules import evenly_spaced, log_spaced
 from featdyn_engine.study_file import Compute, Positive, StudyFile
@@ -115,7 +116,9 @@ class ArmReader:
         architecture = self._owned("network", lambda: model_registry.architecture(network.name))
         if "norm_layer" not in content:
             network = replace(network, norm_layer=architecture.norm_layers[0])
-        if ":" in network.name:
+        if is_factory(network.name):
+            # Named by the operator, who runs this study.
+            allow(network.name)
             return network
         kind = architecture.Options
         where = f"{self._owner('network')}network.options"

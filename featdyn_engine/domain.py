@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le, Len, Lt
+from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 
 from featdyn_engine.identity import NOT_IDENTITY, identity, rebuilt
 
@@ -105,13 +105,15 @@ class DataConfig:
 class NetworkConfig:
     """An entry of the network registry, or ``module:factory`` in the user's own code.
 
-    ``options`` are the architecture's own, or keyword arguments of the factory.
+    ``options`` are the architecture's own, or keyword arguments of the factory. ``blocks`` names
+    the modules of a factory's network that end a block; None: as returned, or found.
     """
 
     __pydantic_config__: ClassVar = STRICT
     name: str
     norm_layer: NormLayer = "batch"
     options: dict[str, Any] = field(default_factory=dict)
+    blocks: Annotated[tuple[str, ...], MinLen(1)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

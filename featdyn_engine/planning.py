@@ -13,6 +13,7 @@ from featdyn_engine.analyses.registry import ANALYSES
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import Device, InputError, Job, RunConfig, Unit
+from featdyn_engine.factories import is_factory
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.parts import parts_of
 from featdyn_engine.study import Study
@@ -100,8 +101,8 @@ def _named(unit: Unit, run_name: str) -> Unit:
 
 
 def _state_bytes(run: RunConfig, home: Path) -> int:
-    """Bytes of one checkpoint; no weights are made."""
-    with torch.device("meta"):
+    """Bytes of one checkpoint; no weights are made, but by a factory."""
+    with torch.device("cpu" if is_factory(run.network.name) else "meta"):
         network = model_registry.build(run.network, data_registry.load(run.data, home).task)
     return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
 

@@ -47,9 +47,7 @@ def _pairs(name: str, made: Any) -> list[tuple[str, nn.Module]]:
     listed: object = list(made.items()) if isinstance(made, Mapping) else made
     if isinstance(listed, list | tuple) and all(_is_pair(item) for item in listed):
         return list(listed)
-    return _refuse(
-        f"{name} to return a network or a list of (name, module)", type(made).__name__
-    )
+    return _refuse(f"{name} to return a network or a list of (name, module)", type(made).__name__)
 
 
 def _is_pair(item: object) -> bool:

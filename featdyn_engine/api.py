@@ -17,13 +17,13 @@ from featdyn_engine.parts import part_path
 
 def load_run(home: str | Path, run_id: str) -> RunConfig:
     """Return the configuration of a run. Raises InputError where the home has no such run."""
-    path = checkpoints.run_folder(Path(home), run_id) / "config.json"
-    if not path.is_file():
+    config = checkpoints.configuration(checkpoints.run_folder(Path(home), run_id))
+    if config is None:
         known = sorted(folder.name for folder in (Path(home) / "runs").glob("*"))
         raise InputError(
             f"expected a run of {home} ({', '.join(known) or 'it has none'}), got {run_id!r}"
         )
-    return RunConfig.from_json(json.loads(path.read_text()))
+    return config
 
 
 def load_network(home: str | Path, run_id: str, step: int) -> BlockNetwork:

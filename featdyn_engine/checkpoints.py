@@ -16,7 +16,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from featdyn_engine.domain import Checkpoint
+from featdyn_engine.domain import Checkpoint, RunConfig
 from featdyn_engine.files import sha256_of, write_json, write_tensors
 
 RESUME = "resume.safetensors"
@@ -26,6 +26,12 @@ RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 def run_folder(home: Path, run_id: str) -> Path:
     """Folder of a run under a home."""
     return home / "runs" / run_id
+
+
+def configuration(folder: Path) -> RunConfig | None:
+    """Return the configuration of a run's folder, None where there is none."""
+    path = folder / "config.json"
+    return RunConfig.from_json(json.loads(path.read_text())) if path.is_file() else None
 
 
 def _path(folder: Path, step: int) -> Path:
@@ -45,6 +51,15 @@ def listing(folder: Path) -> list[Checkpoint]:
     """Return the finished checkpoints of a run's folder, by step."""
     records = sorted((folder / "checkpoints").glob("step-*.json"))
     return [Checkpoint(**json.loads(record.read_text())) for record in records]
+
+
+def remove_past(folder: Path, step: int) -> None:
+    """Remove the checkpoints after a step, their records first."""
+    for checkpoint in listing(folder):
+        if checkpoint.step > step:
+            path = _path(folder, checkpoint.step)
+            path.with_suffix(".json").unlink()
+            path.unlink(missing_ok=True)
 
 
 def load(folder: Path, step: int) -> dict[str, Tensor]:

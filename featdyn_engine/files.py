@@ -12,6 +12,8 @@ import safetensors.torch
 from torch import Tensor
 
 TEMPORARY_SUFFIX = ".partial"
+# In a run's folder, held while somebody's own training writes there.
+RECORDING_LOCK = "recording.lock"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from featdyn_engine.domain import InputError, Job, Unit
 from featdyn_engine.executors import local
-from featdyn_engine.files import TEMPORARY_SUFFIX, write_json
+from featdyn_engine.files import RECORDING_LOCK, TEMPORARY_SUFFIX, write_json
 from featdyn_engine.parts import part_path, parts_of, write_part
 from featdyn_engine.planning import Plan
 from featdyn_engine.study import Study
@@ -112,9 +112,16 @@ def engine_lock(home: Path, command: str) -> Iterator[None]:
 
 
 def _clear_leftovers(home: Path) -> None:
-    """Remove temporary files of a killed engine; only the holder of the lock may."""
+    """Remove temporary files of a killed engine; only the holder of the lock may.
+
+    A run that is being recorded belongs to its recorder, who holds a lock of its own.
+    """
+    recording = {
+        lock.parent for lock in home.glob(f"runs/*/{RECORDING_LOCK}") if not _lock_is_free(lock)
+    }
     for leftover in home.rglob(f"*{TEMPORARY_SUFFIX}"):
-        leftover.unlink()
+        if not recording.intersection(leftover.parents):
+            leftover.unlink()
 
 
 def _write_study(study: Study, home: Path) -> None:
@@ -240,10 +247,9 @@ def rebuild(home: Path) -> int:
         return results.rebuild(home)
 
 
-def _is_free(home: Path) -> bool:
-    # A killed engine leaves its card behind, but never its lock.
+def _lock_is_free(path: Path) -> bool:
     try:
-        with FileLock(home / "engine.lock", timeout=0):
+        with FileLock(path, timeout=0):
             return True
     except Timeout:
         return False
@@ -260,6 +266,7 @@ def status(home: Path) -> Iterator[str]:
     for kind, count, seconds in units.iter_rows():
         yield f"{kind:<12} {count:>6} units, {seconds:.0f} s of work"
     holder = home / "engine.json"
-    if holder.exists() and not _is_free(home):
+    # A killed engine leaves its card behind, but never its lock.
+    if holder.exists() and not _lock_is_free(home / "engine.lock"):
         about = json.loads(holder.read_text())
         yield f"at work: {about['command']} (process {about['pid']}, since {about['since']})"

@@ -1,7 +1,7 @@
 """Cutting a recorded pass: what crosses where, blocks made of its steps, and their proof."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -138,8 +138,17 @@ def prove(model: nn.Module, network: BlockNetwork, shape: tuple[int, ...]) -> No
     expected = logits_of(output)
     if expected is None or expected.dim() != 2:
         refuse("a network that gives logits (N, K)", said(output))
+    pairs = list(zip(network.block_names, network, strict=True))
+    shared = shared_tensor(pairs)
+    if shared is not None:
+        key, block_name, home = shared
+        refuse(
+            "blocks that share no parameter or buffer",
+            f"{key} of {block_name!r}, which {home!r} has too",
+            "name modules so that one block has both",
+        )
     features = images
-    for name, block in zip(network.block_names, network, strict=True):
+    for name, block in pairs:
         before = features.clone()
         result = block(features)
         if not isinstance(result, Tensor):
@@ -149,6 +158,22 @@ def prove(model: nn.Module, network: BlockNetwork, shape: tuple[int, ...]) -> No
         features = result
     _alike(expected, features, EXACT, "forward gives")
     _alike(expected[:1], network(images[:1]), OTHER_BATCH, "forward gives for one image alone")
+
+
+def shared_tensor(blocks: Iterable[tuple[str, nn.Module]]) -> tuple[str, str, str] | None:
+    """Return (its name, block, earlier block) of a tensor in two blocks, None where there is none.
+
+    A splice would hold it in two states at once.
+    """
+    homes: dict[object, str] = {}
+    for block, module in blocks:
+        for key, tensor in (*module.named_parameters(), *module.named_buffers()):
+            # Tensors of nothing all have the address 0.
+            place = tensor.untyped_storage().data_ptr() or id(tensor)
+            home = homes.setdefault(place, block)
+            if home != block:
+                return key, block, home
+    return None
 
 
 def _alike(expected: Tensor, got: Tensor, near: float, what: str) -> None:

@@ -11,7 +11,7 @@ The module is imported by its name: where Python looks for it is the caller's bu
 
 import copy
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn, get_args
 
 import torch
@@ -21,6 +21,7 @@ from featdyn_engine import factories
 from featdyn_engine.domain import InputError, NormLayer, Task
 from featdyn_engine.factories import is_factory, said
 from featdyn_engine.models.blocks import BlockNetwork
+from featdyn_engine.models.cutting import shared_tensor
 from featdyn_engine.models.found_blocks import divided, keys
 
 __all__ = ["NORM_LAYERS", "build", "is_factory", "made_by"]
@@ -75,27 +76,21 @@ def _check_names(name: str, blocks: list[tuple[str, nn.Module]]) -> None:
         children[child] = block
 
 
-def _check_shared(name: str, blocks: Iterable[tuple[str, nn.Module]]) -> None:
+def _check_shared(name: str, blocks: Sequence[tuple[str, nn.Module]]) -> None:
     """Refuse a tensor in two blocks: a splice would hold it in two states at once."""
-    homes: dict[object, str] = {}
     modules: dict[int, str] = {}
     for block, module in blocks:
-        if id(module) in modules:
-            _refuse(
-                f"{name} to make each block anew",
-                f"one module as {modules[id(module)]!r} and {block!r}",
-            )
-        modules[id(module)] = block
-        for key, tensor in (*module.named_parameters(), *module.named_buffers()):
-            # Tensors of nothing all have the address 0.
-            place = tensor.untyped_storage().data_ptr() or id(tensor)
-            home = homes.setdefault(place, block)
-            if home != block:
-                _refuse(
-                    f"{name} to return blocks that share no parameter or buffer",
-                    f"{key} of {block!r}, which {home!r} has too",
-                    "put both into one block",
-                )
+        first = modules.setdefault(id(module), block)
+        if first != block:
+            _refuse(f"{name} to make each block anew", f"one module as {first!r} and {block!r}")
+    shared = shared_tensor(blocks)
+    if shared is not None:
+        key, block, home = shared
+        _refuse(
+            f"{name} to return blocks that share no parameter or buffer",
+            f"{key} of {block!r}, which {home!r} has too",
+            "put both into one block",
+        )
 
 
 @torch.no_grad()

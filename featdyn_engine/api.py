@@ -1,7 +1,12 @@
-"""For notebooks and oracles: stored networks and evaluation sets, read from files alone."""
+"""For notebooks and oracles: stored networks and evaluation sets, read from files alone.
+
+``evaluate`` alone does more: it runs analyses on recorded and imported runs, and reaches up to the
+pipeline for that, when it is called.
+"""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from torch import Tensor
@@ -61,3 +66,11 @@ def load_eval(home: str | Path, eval_id: str) -> tuple[Tensor, Tensor]:
     """
     examples = evaluation.load(load_evaluation(home, eval_id), Path(home))
     return examples.images, examples.labels
+
+
+def __getattr__(name: str) -> Any:
+    if name == "evaluate":
+        from featdyn_engine.evaluating import evaluate
+
+        return evaluate
+    raise AttributeError(name)

@@ -34,13 +34,14 @@ def configuration(folder: Path) -> RunConfig | None:
     return RunConfig.from_json(json.loads(path.read_text())) if path.is_file() else None
 
 
-def _path(folder: Path, step: int) -> Path:
+def path_of(folder: Path, step: int) -> Path:
+    """Return where the checkpoint of a step lies in a run's folder."""
     return folder / "checkpoints" / f"step-{step:08d}.safetensors"
 
 
 def save(folder: Path, step: int, epoch: float, state: Mapping[str, Tensor]) -> Checkpoint:
     """Store a state dict as the checkpoint of ``step`` in a run's folder."""
-    path = _path(folder, step)
+    path = path_of(folder, step)
     write_tensors(path, state)
     checkpoint = Checkpoint(step, epoch, sha256_of(path), path.stat().st_size)
     write_json(path.with_suffix(".json"), asdict(checkpoint))
@@ -57,7 +58,7 @@ def remove_past(folder: Path, step: int) -> None:
     """Remove the checkpoints after a step, their records first."""
     for checkpoint in listing(folder):
         if checkpoint.step > step:
-            path = _path(folder, checkpoint.step)
+            path = path_of(folder, checkpoint.step)
             path.with_suffix(".json").unlink()
             path.unlink(missing_ok=True)
 
@@ -67,7 +68,7 @@ def load(folder: Path, step: int) -> dict[str, Tensor]:
 
     Raises FileNotFoundError where there is none, ValueError for a file that was changed.
     """
-    path = _path(folder, step)
+    path = path_of(folder, step)
     record = json.loads(path.with_suffix(".json").read_text())
     if sha256_of(path) != record["sha256"]:
         raise ValueError(
@@ -92,10 +93,10 @@ def problems(folder: Path, expected: Sequence[int]) -> Iterator[str]:
             yield f"{path}: expected the record of a checkpoint, got something else"
     for step in expected:
         if step not in records:
-            yield f"{_path(folder, step)}: expected the checkpoint of step {step}, found none"
+            yield f"{path_of(folder, step)}: expected the checkpoint of step {step}, found none"
     seen: dict[str, int] = {}
     for step, record in sorted(records.items()):
-        path = _path(folder, step)
+        path = path_of(folder, step)
         problem = _problem(path, record)
         if problem:
             yield f"{path}: {problem}"

@@ -259,6 +259,16 @@ class RunConfig:
         return identity(self if self.recorded is None else self.recorded)
 
     @property
+    def called(self) -> str:
+        """The seeds of a run, or the name of a recorded one."""
+        if self.recorded is not None:
+            return self.recorded.name
+        seeds = self.seeds
+        if seeds.init == seeds.order == seeds.labels:
+            return f"seed {seeds.init}"
+        return f"seeds {seeds.init}, {seeds.order}, {seeds.labels}"
+
+    @property
     def parent(self) -> "RunConfig | None":
         """The undisturbed run whose checkpoints this one starts from or draws on, if any."""
         from_parent = (

@@ -9,11 +9,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 TEMPORARY_SUFFIX = ".partial"
 # In a run's folder, held while somebody's own training writes there.
 RECORDING_LOCK = "recording.lock"
+
+
+def lock_is_free(path: Path) -> bool:
+    """Whether nobody holds a lock; its holder may have been killed."""
+    if not path.exists():
+        return True
+    try:
+        with FileLock(path, timeout=0):
+            return True
+    except Timeout:
+        return False
 
 
 @contextmanager

@@ -15,8 +15,8 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from featdyn_engine.domain import InputError, Job, Unit
-from featdyn_engine.executors import local
-from featdyn_engine.files import RECORDING_LOCK, TEMPORARY_SUFFIX, write_json
+from featdyn_engine.executors import inline, local
+from featdyn_engine.files import RECORDING_LOCK, TEMPORARY_SUFFIX, lock_is_free, write_json
 from featdyn_engine.parts import part_path, parts_of, write_part
 from featdyn_engine.planning import Plan
 from featdyn_engine.study import Study
@@ -117,7 +117,7 @@ def _clear_leftovers(home: Path) -> None:
     A run that is being recorded belongs to its recorder, who holds a lock of its own.
     """
     recording = {
-        lock.parent for lock in home.glob(f"runs/*/{RECORDING_LOCK}") if not _lock_is_free(lock)
+        lock.parent for lock in home.glob(f"runs/*/{RECORDING_LOCK}") if not lock_is_free(lock)
     }
     for leftover in home.rglob(f"*{TEMPORARY_SUFFIX}"):
         if not recording.intersection(leftover.parents):
@@ -188,6 +188,7 @@ def run(
 ) -> Outcome:
     """Do what a plan still needs and bring it into the store. The caller holds ``engine_lock``.
 
+    ``workers``: processes; 0: in this one.
     Failed units leave the others alone; findings speak of finished runs that miss ``must_fit``.
     """
     open_store(home, say)
@@ -202,7 +203,12 @@ def run(
     threads = plan.study.threads
     finished = set(plan.finished)
     if jobs:
-        for ended in local.run_jobs(jobs, finished, home, workers, threads, watcher.advance):
+        running = (
+            local.run_jobs(jobs, finished, home, workers, threads, watcher.advance)
+            if workers
+            else inline.run_jobs(jobs, finished, home, threads, watcher.advance)
+        )
+        for ended in running:
             watcher.end(ended.job, ended.failure.reason if ended.failure else None)
             for unit in ended.job.units:
                 if ended.failure is None:
@@ -247,14 +253,6 @@ def rebuild(home: Path) -> int:
         return results.rebuild(home)
 
 
-def _lock_is_free(path: Path) -> bool:
-    try:
-        with FileLock(path, timeout=0):
-            return True
-    except Timeout:
-        return False
-
-
 def status(home: Path) -> Iterator[str]:
     """Lines that say what a home holds. Raises StoreMissingError where it has no store."""
     with reading(home) as connection:
@@ -267,6 +265,6 @@ def status(home: Path) -> Iterator[str]:
         yield f"{kind:<12} {count:>6} units, {seconds:.0f} s of work"
     holder = home / "engine.json"
     # A killed engine leaves its card behind, but never its lock.
-    if holder.exists() and not _lock_is_free(home / "engine.lock"):
+    if holder.exists() and not lock_is_free(home / "engine.lock"):
         about = json.loads(holder.read_text())
         yield f"at work: {about['command']} (process {about['pid']}, since {about['since']})"

@@ -80,7 +80,7 @@ def plan(study: Study, home: Path) -> Plan:
     """List every unit of a study once: trainings, evaluation sets, then analyses."""
     units: dict[str, Unit] = {}
     for run in (*study.runs, *study.control_runs()):
-        label = f"train {run.name}"
+        label = f"{'train' if run.config.recorded is None else 'score'} {run.name}"
         units[run.config.run_id] = training_unit(run.config, label, run.train_size)
     for _, settings, run in study.measurements:
         for config in evaluation_sets(settings, run.config, home):
@@ -111,7 +111,7 @@ def _bytes_needed(plan: Plan, home: Path) -> int:
     """Bytes that what waits will write: checkpoints not there yet, resume points, rows."""
     needed, sizes = 0, dict[str, int]()
     for unit in plan.waiting:
-        if unit.kind == "metrics":
+        if unit.kind == "metrics" and unit.spec.recorded is None:
             run: RunConfig = unit.spec
             stored = len(checkpoints.listing(checkpoints.run_folder(home, run.run_id)))
             # The resume point, which is written anew beside the old one, holds the weights and

@@ -35,6 +35,7 @@ from featdyn_engine.domain import (
 )
 from featdyn_engine.files import RECORDING_LOCK, write_json
 from featdyn_engine.models import whole
+from featdyn_engine.parts import part_path
 from featdyn_engine.recipes.schedules import log_spaced
 
 OPTIMIZERS = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw", "Muon": "muon"}
@@ -60,17 +61,16 @@ def _planned(schedule: int | Sequence[int], steps: int | None, start: int) -> tu
     return log_spaced(schedule, steps)
 
 
-def name_of(factory: str | Callable[..., nn.Module] | None, model: nn.Module) -> str:
-    """Return ``module:factory``: as given, or the class of the network; for information alone."""
-    if isinstance(factory, str):
-        if ":" not in factory:
-            raise InputError(f"factory: expected module:factory, got {factory!r}")
-        return factory
-    maker: Any = type(model) if factory is None else factory
-    return f"{maker.__module__}:{maker.__qualname__}"
+def name_of(factory: str | Callable[..., nn.Module]) -> str:
+    """Return ``module:factory`` of a function or class, or as given."""
+    if not isinstance(factory, str):
+        return f"{factory.__module__}:{getattr(factory, '__qualname__', type(factory).__name__)}"
+    if ":" not in factory:
+        raise InputError(f"factory: expected module:factory, got {factory!r}")
+    return factory
 
 
-def _data(data: Any, home: Path) -> DataConfig:
+def data_config(data: Any, home: Path) -> DataConfig:
     """Return how a study names the data: named, kept as tensors, or not told."""
     if data is None:
         return UNTOLD
@@ -158,7 +158,7 @@ class Recorder:
         if not self._active:
             self.run_id = ""
             return
-        told = _data(data, self.home)
+        told = data_config(data, self.home)
         if shape is None and told != UNTOLD:
             task = data_registry.load(told, self.home).task
             shape = (task.channels, task.pixels, task.pixels)
@@ -167,7 +167,7 @@ class Recorder:
         self.config = RunConfig(
             data=told,
             network=NetworkConfig(
-                name=name_of(factory, self._model),
+                name=name_of(type(self._model) if factory is None else factory),
                 norm_layer="own",
                 options=dict(options or {}),
                 blocks=None if blocks is None else tuple(blocks),
@@ -206,6 +206,7 @@ class Recorder:
             ) from None
         # What a killed training stored past the step that it goes on from is of another one.
         checkpoints.remove_past(self.folder, self._step)
+        part_path(self.home, "metrics", self.run_id).unlink(missing_ok=True)
         write_json(self.folder / "config.json", asdict(self.config))
         if self._step not in self._stored():
             self._save()

@@ -49,9 +49,9 @@ from featdyn_engine.domain import (
     Unit,
 )
 from featdyn_engine.identity import NOT_IDENTITY, identity
+from featdyn_engine.learning_rates import learning_rates
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.randomness import generator, subset
-from featdyn_engine.recipes.schedules import learning_rate
 from featdyn_engine.science.features import pooled_features
 from featdyn_engine.science.noise import (
     gradients,
@@ -129,6 +129,11 @@ def refuse(settings: Settings, run: RunConfig, home: Path) -> None:
         raise InputError(
             "noise: expected runs trained with sgd, whose step is -lr times the gradient, got "
             f"{run.recipe.optimizer}; ask for noise in a study of sgd"
+        )
+    if run.recorded is not None and not {"batch_size", "lr"} <= set(run.recorded.told):
+        raise InputError(
+            f"noise: expected a run whose batch_size and learning rates are known, got {run.called}"
+            ", which says neither or one; record it with optimizer and batch_size"
         )
     network = model_registry.build(run.network, data_registry.load(run.data, home).task)
     needed = COPIES * 4 * settings.batches * sum(tensor_sizes(network)) / 2**20
@@ -231,7 +236,7 @@ def _at_step(
     run = spec.run
     device = torch.device(run.device)
     network = network_of(run, step, home)
-    rate = learning_rate(run.recipe, min(step, run.recipe.steps - 1))
+    rate = learning_rates(run, home, run.recipe.steps)[min(step, run.recipe.steps - 1)]
     shared: Row = {
         "run_id": run.run_id,
         "eval_id": spec.evaluation.eval_id,

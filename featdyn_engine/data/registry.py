@@ -109,11 +109,8 @@ def permuted(images: Tensor) -> Tensor:
 
 def _without_options(config: DataConfig) -> DataConfig:
     """Reduce a configuration to what a source reads: equal for all subsets of one data set."""
-    return replace(
-        config,
-        **{"train_size": None, "balanced": False, "permute_pixels": False, "sha256": None},
-        **{"title": None, "mean": None, "std": None},
-    )
+    plain = DataConfig(name=config.name, folder=config.folder)
+    return replace(plain, split_seed=config.split_seed)
 
 
 # Subsets of several sizes, and the hash of the whole set, come from one reading of its files.

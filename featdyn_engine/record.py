@@ -214,6 +214,11 @@ class Recorder:
     def _stored(self) -> list[int]:
         return [each.step for each in checkpoints.listing(self.folder)]
 
+    @property
+    def updates(self) -> int:
+        """How many updates are done."""
+        return self._step
+
     def step(self, lr: float | None = None) -> None:
         """Count one update, right after the optimizer's; ``lr``: its learning rate."""
         self.after_step(self._step + 1, lr)

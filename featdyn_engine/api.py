@@ -1,8 +1,13 @@
-"""For notebooks and oracles: stored networks and evaluation sets, read from files alone."""
+"""For notebooks and oracles: stored networks and evaluation sets, read from files alone.
+
+``evaluate`` alone does more: it runs analyses on recorded and imported runs, and reaches up to the
+pipeline for that, when it is called.
+"""
 
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 from torch import Tensor
@@ -21,13 +26,14 @@ IDENTITY = re.compile(r"[0-9a-f]{12}")
 
 def load_run(home: str | Path, run_id: str) -> RunConfig:
     """Return the configuration of a run. Raises InputError where the home has no such run."""
-    path = checkpoints.run_folder(Path(home), run_id) / "config.json"
-    if not IDENTITY.fullmatch(run_id) or not path.is_file():
+    folder = checkpoints.run_folder(Path(home), run_id)
+    config = checkpoints.configuration(folder) if IDENTITY.fullmatch(run_id) else None
+    if config is None:
         known = sorted(folder.name for folder in (Path(home) / "runs").glob("*"))
         raise InputError(
             f"expected a run of {home} ({', '.join(known) or 'it has none'}), got {run_id!r}"
         )
-    return RunConfig.from_json(json.loads(path.read_text()))
+    return config
 
 
 def load_network(home: str | Path, run_id: str, step: int) -> BlockNetwork:
@@ -65,3 +71,11 @@ def load_eval(home: str | Path, eval_id: str) -> tuple[Tensor, Tensor]:
     """
     examples = evaluation.load(load_evaluation(home, eval_id), Path(home))
     return examples.images, examples.labels
+
+
+def __getattr__(name: str) -> Any:
+    if name == "evaluate":
+        from featdyn_engine.evaluating import evaluate
+
+        return evaluate
+    raise AttributeError(name)

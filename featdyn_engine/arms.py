@@ -20,8 +20,10 @@ from featdyn_engine.domain import (
     Seeds,
     Task,
 )
+from featdyn_engine.factories import allow, is_factory
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.recipes.schedules import evenly_spaced, log_spaced
+from featdyn_engine.recorded_arms import RecordedArm, recorded_runs
 from featdyn_engine.study_file import Compute, Positive, StudyFile
 from featdyn_engine.training import steps_per_epoch
 from featdyn_engine.validation import Location, dotted, validated
@@ -115,7 +117,9 @@ class ArmReader:
         architecture = self._owned("network", lambda: model_registry.architecture(network.name))
         if "norm_layer" not in content:
             network = replace(network, norm_layer=architecture.norm_layers[0])
-        if ":" in network.name:
+        if is_factory(network.name):
+            # Named by the operator, who runs this study.
+            allow(network.name)
             return network
         kind = architecture.Options
         where = f"{self._owner('network')}network.options"
@@ -149,6 +153,11 @@ class ArmReader:
             passes = validated(Positive, epochs, lambda keys: f"{prefix}.epochs")
             training["steps"] = max(round(passes * per_epoch), 1)
         recipe: Recipe = self._read("training", Recipe, training)
+        if recipe.optimizer == "other":
+            raise InputError(
+                f"{prefix}.optimizer: expected sgd, adam, adamw or muon, got 'other', which is for "
+                "trainings that featdyn has not done"
+            )
         return recipe, _Clock(recipe.steps, per_epoch)
 
     def _checkpoint_steps(self, clock: _Clock) -> tuple[int, ...]:
@@ -260,8 +269,32 @@ class ArmReader:
         cuts: list[Cut] = self._owned("network", lambda: model_registry.cuts(network, task))
         return cuts
 
+    def _recorded(self, device: Device) -> list[StudyRun]:
+        """Return the recorded runs that the arm names."""
+        place, network = f"arms[{self.index}]", self.arm.network
+        if not network and is_factory(str(self.study.network.get("name", ""))):
+            network = self.study.network
+        if network:
+            self._read("network", NetworkConfig, {"name": "module:factory", **network})
+            network = network | (
+                {"blocks": tuple(network["blocks"])} if "blocks" in network else {}
+            )
+        arm = RecordedArm(
+            arm=self.arm,
+            place=place,
+            data=self._data() if self._merged("data") else None,
+            network=network,
+            compute=self._read("compute", Compute, self._merged("compute")),
+        )
+        return [
+            StudyRun(self.arm.name, f"{self.arm.name}, {config.called}", config, train_size)
+            for config, train_size in recorded_runs(arm, self.home, device)
+        ]
+
     def runs(self, device: Device) -> list[StudyRun]:
         """Return the runs of the arm, one a seed. Raises InputError for what can't be."""
+        if self.arm.run is not None:
+            return self._recorded(device)
         data, network = self._data(), self._network()
         dataset = data_registry.load(data, self.home)
         cuts = self._cuts(network, dataset.task)
@@ -289,9 +322,6 @@ class ArmReader:
                 compile=compute.compile,
             )
             self._checked(config, data)
-            label = f"seed {seeds.init}"
-            if not seeds.init == seeds.order == seeds.labels:
-                label = f"seeds {seeds.init}, {seeds.order}, {seeds.labels}"
-            name = f"{self.arm.name}, {label}"
+            name = f"{self.arm.name}, {config.called}"
             result.append(StudyRun(self.arm.name, name, config, train_size))
         return result

@@ -16,7 +16,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from featdyn_engine.domain import Checkpoint, InputError
+from featdyn_engine.domain import Checkpoint, InputError, RunConfig
 from featdyn_engine.files import sha256_of, write_json, write_tensors
 
 RESUME = "resume.safetensors"
@@ -28,13 +28,20 @@ def run_folder(home: Path, run_id: str) -> Path:
     return home / "runs" / run_id
 
 
-def _path(folder: Path, step: int) -> Path:
+def configuration(folder: Path) -> RunConfig | None:
+    """Return the configuration of a run's folder, None where there is none."""
+    path = folder / "config.json"
+    return RunConfig.from_json(json.loads(path.read_text())) if path.is_file() else None
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Return where the checkpoint of a step lies in a run's folder."""
     return folder / "checkpoints" / f"step-{step:08d}.safetensors"
 
 
 def save(folder: Path, step: int, epoch: float, state: Mapping[str, Tensor]) -> Checkpoint:
     """Store a state dict as the checkpoint of ``step`` in a run's folder."""
-    path = _path(folder, step)
+    path = path_of(folder, step)
     write_tensors(path, state)
     checkpoint = Checkpoint(step, epoch, sha256_of(path), path.stat().st_size)
     write_json(path.with_suffix(".json"), asdict(checkpoint))
@@ -47,12 +54,21 @@ def listing(folder: Path) -> list[Checkpoint]:
     return [Checkpoint(**json.loads(record.read_text())) for record in records]
 
 
+def remove_past(folder: Path, step: int) -> None:
+    """Remove the checkpoints after a step, their records first."""
+    for checkpoint in listing(folder):
+        if checkpoint.step > step:
+            path = path_of(folder, checkpoint.step)
+            path.with_suffix(".json").unlink()
+            path.unlink(missing_ok=True)
+
+
 def load(folder: Path, step: int) -> dict[str, Tensor]:
     """Load the state dict of a step, its hash checked.
 
     Raises FileNotFoundError where there is none, InputError where its file was lost or changed.
     """
-    path = _path(folder, step)
+    path = path_of(folder, step)
     record = json.loads(path.with_suffix(".json").read_text())
     if not path.is_file():
         raise InputError(
@@ -82,10 +98,10 @@ def problems(folder: Path, expected: Sequence[int]) -> Iterator[str]:
             yield f"{path}: expected the record of a checkpoint, got something else"
     for step in expected:
         if step not in records:
-            yield f"{_path(folder, step)}: expected the checkpoint of step {step}, found none"
+            yield f"{path_of(folder, step)}: expected the checkpoint of step {step}, found none"
     seen: dict[str, int] = {}
     for step, record in sorted(records.items()):
-        path = _path(folder, step)
+        path = path_of(folder, step)
         problem = _problem(path, record)
         if problem:
             yield f"{path}: {problem}"

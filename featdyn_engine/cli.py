@@ -209,6 +209,52 @@ def splice(
         console.print(live.sentence(cell))
 
 
+@app.command(name="import")
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of checkpoints.")],
+    model: Annotated[str, typer.Option(help="Who makes the network: module:factory.")],
+    pattern: Annotated[
+        str | None, typer.Option(help="Names of the files, with {step} or {epoch}; else found.")
+    ] = None,
+    blocks: Annotated[
+        str | None, typer.Option(help="Modules that end a block, with commas between; else found.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the factory; may come several times.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Its data set by name; else a study names it.")
+    ] = None,
+    data_folder: Annotated[Path | None, typer.Option(help="Where its files lie.")] = None,
+    shape: Annotated[
+        str | None, typer.Option(help="Of one image, as 3x32x32; else one that passes.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What pages call it; else the folder.")] = None,
+    steps_per_epoch: Annotated[float, typer.Option(help="Turns steps into epochs.")] = 1.0,
+    home: Annotated[
+        Path | None, typer.Option(help="Where to; else FEATDYN_HOME, else var.")
+    ] = None,
+) -> None:
+    """Import somebody's own checkpoints (safetensors, or state dicts of PyTorch) as a run."""
+    where = home_from_environment() if home is None else home.absolute()
+    from featdyn_engine import importing, pipeline
+
+    # Where Python looks for a module that is started by its own name.
+    sys.path.append(str(Path.cwd()))
+    words = importing.Words(model, pattern, blocks, option or [], data, data_folder, shape, name)
+    asked = importing.asked(folder, words, steps_per_epoch, where)
+    with pipeline.engine_lock(where, f"featdyn import {folder}"):
+        config, network = importing.run_of(asked, where, console.print)
+    console.print(
+        f"run {config.run_id} ({config.recorded.name if config.recorded else folder}): "
+        f"{len(config.checkpoints)} checkpoints, blocks {', '.join(network.block_names)}"
+    )
+    console.print(
+        f'to analyse it, name it in an arm of a study: run = "{config.run_id}" '
+        "(docs/your-own-networks.md)"
+    )
+
+
 @app.command()
 def rebuild() -> None:
     """Make the database anew from the files under runs/ and parts/."""

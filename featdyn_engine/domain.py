@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le, Len, Lt
+from annotated_types import Ge, Gt, Le, Len, Lt, MinLen
 
 from featdyn_engine.identity import NOT_IDENTITY, identity, rebuilt
 
@@ -39,6 +39,8 @@ Control = Literal[
 Device = Literal["cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16"]
 Augmentation = Literal["crop", "flip"]
+# "other": of a training that featdyn has not done.
+Optimizer = Literal["sgd", "adam", "adamw", "muon", "other"]
 
 # Controls of a splice, and the objection that each answers (docs/notation.md).
 CONTROLS = {
@@ -87,7 +89,8 @@ class DataConfig:
     here. ``permute_pixels`` moves the pixels of every image, in both splits, by one fixed
     permutation. ``sha256`` covers the decoded images and labels of a source that is read from
     files, so that equal names never hide other data; ``folder`` and ``title`` are where it lies
-    and how pages call it, and no part of its identity.
+    and how pages call it, and no part of its identity. ``mean`` and ``std``, one number a channel
+    for pixels in [0, 1], take the place of the training set's own.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -99,19 +102,27 @@ class DataConfig:
     sha256: Sha256 | None = None
     folder: str | None = field(default=None, metadata=NOT_IDENTITY)
     title: str | None = field(default=None, metadata=NOT_IDENTITY)
+    mean: tuple[float, ...] | None = None
+    std: tuple[Positive, ...] | None = None
+
+
+# Of a run whose data nobody has named yet.
+UNTOLD = DataConfig(name="untold")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """An entry of the network registry, or ``module:factory`` in the user's own code.
 
-    ``options`` are the architecture's own, or keyword arguments of the factory.
+    ``options`` are the architecture's own, or keyword arguments of the factory. ``blocks`` names
+    the modules of a factory's network that end a block; None: as returned, or found.
     """
 
     __pydantic_config__: ClassVar = STRICT
     name: str
     norm_layer: NormLayer = "batch"
     options: dict[str, Any] = field(default_factory=dict)
+    blocks: Annotated[tuple[str, ...], MinLen(1)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +142,7 @@ class Recipe:
     steps: Count
     batch_size: Count = 128
     lr: Positive = 0.1
-    optimizer: Literal["sgd", "adam", "adamw", "muon"] = "sgd"
+    optimizer: Optimizer = "sgd"
     momentum: Decay = 0.9
     nesterov: bool = False
     betas: tuple[Decay, Decay] = (0.9, 0.999)
@@ -201,12 +212,28 @@ class Replay:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A training that featdyn has not done: recorded in somebody's own loop, or imported.
+
+    What made its weights isn't known, so the run is what ``token`` says: the hash of the weights
+    that were imported, or, for a recording, a number drawn when it began. ``told`` names the
+    fields of the recipe that are known; the others say nothing.
+    """
+
+    name: str
+    token: str
+    by: Literal["recorder", "import"]
+    told: tuple[str, ...] = field(default=(), metadata=NOT_IDENTITY)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that can change the numbers of a run; its hash is the run's identity.
 
     Threads are part of it: on a CPU one and two threads sum in another order, and the weights
     differ after two epochs. ``swa_from``: the checkpoints past this share of the steps are
-    averaged into a derived one (SWA, Izmailov et al., arXiv 1803.05407).
+    averaged into a derived one (SWA, Izmailov et al., arXiv 1803.05407). A run that is ``recorded``
+    is known by that alone: its other fields say what there is to know of it.
     """
 
     data: DataConfig
@@ -224,11 +251,22 @@ class RunConfig:
     precision: Precision = "float32"
     channels_last: bool = False
     compile: bool = False
+    recorded: Recorded | None = None
 
     @cached_property
     def run_id(self) -> str:
         """Twelve hexadecimal digits, equal for equal configurations on every machine."""
-        return identity(self)
+        return identity(self if self.recorded is None else self.recorded)
+
+    @property
+    def called(self) -> str:
+        """The seeds of a run, or the name of a recorded one."""
+        if self.recorded is not None:
+            return self.recorded.name
+        seeds = self.seeds
+        if seeds.init == seeds.order == seeds.labels:
+            return f"seed {seeds.init}"
+        return f"seeds {seeds.init}, {seeds.order}, {seeds.labels}"
 
     @property
     def parent(self) -> "RunConfig | None":

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors.torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 TEMPORARY_SUFFIX = ".partial"
@@ -20,6 +21,21 @@ READ_ONLY = "FEATDYN_READONLY"
 def is_read_only() -> bool:
     """Whether FEATDYN_READONLY is 1: no file is written, and no code of a data folder imported."""
     return os.environ.get(READ_ONLY) == "1"
+
+
+# In a run's folder, held while somebody's own training writes there.
+RECORDING_LOCK = "recording.lock"
+
+
+def lock_is_free(path: Path) -> bool:
+    """Whether nobody holds a lock; its holder may have been killed."""
+    if is_read_only() or not path.exists():
+        return True  # asking would write the lock's file
+    try:
+        with FileLock(path, timeout=0):
+            return True
+    except Timeout:
+        return False
 
 
 @contextmanager

@@ -15,15 +15,15 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from featdyn_engine.domain import InputError, Job, Unit
-from featdyn_engine.executors import local
-from featdyn_engine.files import TEMPORARY_SUFFIX, write_json
+from featdyn_engine.executors import inline, local
+from featdyn_engine.files import RECORDING_LOCK, TEMPORARY_SUFFIX, lock_is_free, write_json
 from featdyn_engine.parts import part_path, parts_of, write_part
 from featdyn_engine.planning import Plan
 from featdyn_engine.study import Study
 from featdyn_engine.units import Failure
 from store import queries, results
 from store.connection import reading, reading_file, refuse_newer_store
-from store.home import database_path, is_read_only, refuse_to_write
+from store.home import database_path, refuse_to_write
 from store.source import database_from_environment
 
 STUDIES = pa.schema(
@@ -114,9 +114,16 @@ def engine_lock(home: Path, command: str) -> Iterator[None]:
 
 
 def _clear_leftovers(home: Path) -> None:
-    """Remove temporary files of a killed engine; only the holder of the lock may."""
+    """Remove temporary files of a killed engine; only the holder of the lock may.
+
+    A run that is being recorded belongs to its recorder, who holds a lock of its own.
+    """
+    recording = {
+        lock.parent for lock in home.glob(f"runs/*/{RECORDING_LOCK}") if not lock_is_free(lock)
+    }
     for leftover in home.rglob(f"*{TEMPORARY_SUFFIX}"):
-        leftover.unlink()
+        if not recording.intersection(leftover.parents):
+            leftover.unlink()
 
 
 def _write_study(study: Study, home: Path) -> None:
@@ -183,6 +190,7 @@ def run(
 ) -> Outcome:
     """Do what a plan still needs and bring it into the store. The caller holds ``engine_lock``.
 
+    ``workers``: processes; 0: in this one.
     Failed units leave the others alone; findings speak of finished runs that miss ``must_fit``.
     """
     open_store(home, say)
@@ -197,7 +205,12 @@ def run(
     threads = plan.study.threads
     finished = set(plan.finished)
     if jobs:
-        for ended in local.run_jobs(jobs, finished, home, workers, threads, watcher.advance):
+        running = (
+            local.run_jobs(jobs, finished, home, workers, threads, watcher.advance)
+            if workers
+            else inline.run_jobs(jobs, finished, home, threads, watcher.advance)
+        )
+        for ended in running:
             watcher.end(ended.job, ended.failure.reason if ended.failure else None)
             for unit in ended.job.units:
                 if ended.failure is None:
@@ -244,17 +257,6 @@ def rebuild(home: Path) -> int:
         return results.rebuild(home)
 
 
-def _is_free(home: Path) -> bool:
-    # A killed engine leaves its card behind, but never its lock.
-    if is_read_only():
-        return True  # asking would write the lock's file
-    try:
-        with FileLock(home / "engine.lock", timeout=0):
-            return True
-    except Timeout:
-        return False
-
-
 def status(home: Path) -> Iterator[str]:
     """Lines that say what a home, or FEATDYN_STORE, holds.
 
@@ -270,6 +272,7 @@ def status(home: Path) -> Iterator[str]:
     for kind, count, seconds in units.iter_rows():
         yield f"{kind:<12} {count:>6} units, {seconds:.0f} s of work"
     holder = home / "engine.json"
-    if holder.exists() and not _is_free(home):
+    # A killed engine leaves its card behind, but never its lock.
+    if holder.exists() and not lock_is_free(home / "engine.lock"):
         about = json.loads(holder.read_text())
         yield f"at work: {about['command']} (process {about['pid']}, since {about['since']})"

@@ -13,6 +13,7 @@ from featdyn_engine.analyses.registry import ANALYSES
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import Device, InputError, Job, RunConfig, Unit
+from featdyn_engine.factories import is_factory
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.parts import parts_of
 from featdyn_engine.study import Study
@@ -79,7 +80,7 @@ def plan(study: Study, home: Path) -> Plan:
     """List every unit of a study once: trainings, evaluation sets, then analyses."""
     units: dict[str, Unit] = {}
     for run in (*study.runs, *study.control_runs()):
-        label = f"train {run.name}"
+        label = f"{'train' if run.config.recorded is None else 'score'} {run.name}"
         units[run.config.run_id] = training_unit(run.config, label, run.train_size)
     for _, settings, run in study.measurements:
         for config in evaluation_sets(settings, run.config, home):
@@ -100,8 +101,8 @@ def _named(unit: Unit, run_name: str) -> Unit:
 
 
 def _state_bytes(run: RunConfig, home: Path) -> int:
-    """Bytes of one checkpoint; no weights are made."""
-    with torch.device("meta"):
+    """Bytes of one checkpoint; no weights are made, but by a factory."""
+    with torch.device("cpu" if is_factory(run.network.name) else "meta"):
         network = model_registry.build(run.network, data_registry.load(run.data, home).task)
     return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
 
@@ -110,7 +111,7 @@ def _bytes_needed(plan: Plan, home: Path) -> int:
     """Bytes that what waits will write: checkpoints not there yet, resume points, rows."""
     needed, sizes = 0, dict[str, int]()
     for unit in plan.waiting:
-        if unit.kind == "metrics":
+        if unit.kind == "metrics" and unit.spec.recorded is None:
             run: RunConfig = unit.spec
             stored = len(checkpoints.listing(checkpoints.run_folder(home, run.run_id)))
             # The resume point, which is written anew beside the old one, holds the weights and

@@ -102,6 +102,19 @@ class Lines:
         """Nothing to tidy."""
 
 
+class Unseen:
+    """For callers who look at the outcome alone."""
+
+    def start(self, waiting: Sequence[Job], finished: int) -> None:
+        """Say nothing."""
+
+    def advance(self, job: Job, share: float) -> None:
+        """Say nothing."""
+
+    def end(self, job: Job, error: str | None) -> None:
+        """Say nothing."""
+
+
 def for_console(console: Console) -> Bars | Lines:
     """Bars on a terminal, lines elsewhere."""
     return Bars(console) if console.is_terminal else Lines(console)

@@ -122,6 +122,10 @@ def _study(text: str, home: Path, device: Device) -> Study:
         return dotted(keys)
 
     file: StudyFile = validated(StudyFile, content, place)
+    for section in ("data", "network", "training"):
+        # What is trained needs all three; a run that was recorded may need none.
+        if section not in content and any(arm.run is None for arm in file.arms):
+            raise InputError(f"{section}: expected a value, got none; add it")
     names = [arm.name for arm in file.arms]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:

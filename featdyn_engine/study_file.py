@@ -14,6 +14,7 @@ Seedings = Annotated[tuple[Seed | Seeds, ...], Field(min_length=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Epochs = Annotated[float, Field(ge=0)]
 Step = Annotated[int, Field(ge=0)]
+RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=60)]
 
 
@@ -82,6 +83,8 @@ class Arm(_Section):
     """One condition of a study: a name, and tables that override the study's own."""
 
     name: Name
+    # A recorded or imported run, or several: then nothing is trained.
+    run: RunId | Annotated[tuple[RunId, ...], Field(min_length=1)] | None = None
     label_noise: Share | None = None
     seeds: Seedings | None = None
     data: dict[str, Any] = {}
@@ -100,9 +103,9 @@ class StudyFile(_Section):
 
     name: Slug
     title: str = ""
-    data: dict[str, Any]
-    network: dict[str, Any]
-    training: dict[str, Any]
+    data: dict[str, Any] = {}
+    network: dict[str, Any] = {}
+    training: dict[str, Any] = {}
     compute: dict[str, Any] = {}
     checkpoints: Checkpoints = Checkpoints()
     label_noise: Share = 0.0

@@ -92,6 +92,13 @@ def score(
     return correct, loss / len(labels)
 
 
+def monitored(size: int, most: int | None) -> Tensor:
+    """Return which of ``size`` examples are scored at a checkpoint: all, or ``most`` fixed ones."""
+    if most is None or most >= size:
+        return torch.arange(size)
+    return torch.randperm(size, generator=generator("monitor", size))[:most]
+
+
 @dataclass
 class Log:
     """What a resumed run must remember: its step, metrics so far, sums of the epoch under way."""
@@ -267,8 +274,7 @@ class Training:
             ("test", "true", self.test),
         ):
             if most is not None and most < len(labels):
-                stream = generator("monitor", len(labels))
-                chosen = torch.randperm(len(labels), generator=stream)[:most].to(self.device)
+                chosen = monitored(len(labels), most).to(self.device)
                 images, labels = images[chosen], labels[chosen]
             correct, loss = score(self.network, self.dataset, images, labels)
             self.record(split, mode, kind, len(labels), correct, loss)

@@ -21,6 +21,7 @@ from featdyn_engine.analyses.registry import ANALYSES, TOGETHER, Tables
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import EvalConfig, InputError, Job, RunConfig, RunFailedError, Unit
 from featdyn_engine.parts import write_part
+from featdyn_engine.scoring import score_recorded
 from featdyn_engine.training import cpu_threads, train
 
 EVALUATIONS = pa.schema(
@@ -53,6 +54,8 @@ class Failure:
 def training_unit(run: RunConfig, label: str, train_size: int) -> Unit:
     """Plan a training; a forward-backward pass costs about three forward passes."""
     trained = 3.0 * run.recipe.steps * min(run.recipe.batch_size, train_size)
+    if run.recorded is not None:
+        trained = 0.0
     scored = 2.0 * len(run.stored_steps) * min(run.recipe.monitor, train_size)
     return Unit(
         kind="metrics",
@@ -96,7 +99,10 @@ def _results(job: Job, home: Path, progress: Callable[[float], None]) -> list[Ta
     """Do the work of a job: the tables of each of its units."""
     specs = [unit.spec for unit in job.units]
     if job.kind == "metrics":
-        return [{job.kind: train(spec, home, progress)} for spec in specs]
+        return [
+            {job.kind: (train if spec.recorded is None else score_recorded)(spec, home, progress)}
+            for spec in specs
+        ]
     if job.kind == "evaluations":
         return [{job.kind: describe_evaluation(spec, home)} for spec in specs]
     if job.kind in TOGETHER:

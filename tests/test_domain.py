@@ -13,6 +13,7 @@ from featdyn_engine.domain import (
     Freeze,
     NetworkConfig,
     Recipe,
+    Recorded,
     Replay,
     RunConfig,
     Seeds,
@@ -45,9 +46,12 @@ OTHER_RUN = {
     "data.balanced": True,
     "data.permute_pixels": True,
     "data.sha256": "0" * 64,
+    "data.mean": (0.5,),
+    "data.std": (0.2,),
     "network.name": "resnet32",
     "network.norm_layer": "none",
     "network.options": {"shortcut": "projection"},
+    "network.blocks": ("layer1",),
     "recipe.steps": 661,
     "recipe.batch_size": 65,
     "recipe.lr": 0.2,
@@ -80,6 +84,7 @@ OTHER_RUN = {
     "precision": "bfloat16",
     "channels_last": True,
     "compile": True,
+    "recorded": Recorded(name="mine", token="1", by="import"),
 }
 # Where a thing lies and how it is called: never what it is.
 NO_IDENTITY = {"data.folder": "/elsewhere", "data.title": "Ten digits"}
@@ -259,3 +264,12 @@ def test_interior_cuts_leave_a_block_on_either_side() -> None:
 
 def test_a_single_block_has_no_interior_cut() -> None:
     assert interior_cuts(["all"]) == []
+
+
+def test_a_recorded_run_is_what_was_recorded_whatever_is_told_of_it() -> None:
+    recorded = Recorded(name="mine", token="1", by="recorder")
+    run = replace(RUN, recorded=recorded)
+    told = replace(recorded, told=("lr",))
+    assert replace(run, recorded=told, checkpoints=(0, 5), threads=2).run_id == run.run_id
+    assert replace(run, recorded=replace(recorded, token="2")).run_id != run.run_id
+    assert RunConfig.from_json(json.loads(json.dumps(asdict(run)))) == run

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from featdyn_engine.analyses.predicted import Cube, by_cut, read, refuse_gaps
@@ -26,6 +27,7 @@ from featdyn_engine.domain import (
     Unit,
 )
 from featdyn_engine.identity import identity
+from featdyn_engine.learning_rates import learning_rates
 from featdyn_engine.science.consistency import memory_horizon
 
 _OF = [
@@ -186,8 +188,13 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[s
     examples = evaluation.load(spec.evaluation, home)
     targets = examples.labels
     n = len(targets)
+    rates = learning_rates(spec.run, home, spec.run.recipe.steps)
     setting = Bootstrap(
-        spec.run.recipe, targets, len(examples.class_names), spec.resamples, spec.seed
+        torch.tensor(rates, dtype=torch.float64),
+        targets,
+        len(examples.class_names),
+        spec.resamples,
+        spec.seed,
     )
     main = by_cut(spec.main, home)
     controls = [(control, by_cut(control.unit_ids, home)) for control in spec.controls]

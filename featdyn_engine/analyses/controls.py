@@ -96,13 +96,30 @@ def other_run(settings: Settings, control: str, run: RunConfig, replicate: int) 
     return replace(run, seeds=others)
 
 
+def available(settings: Settings, run: RunConfig) -> tuple[Control, ...]:
+    """Return the controls that a run can have: a recorded one none that need other trainings.
+
+    Raises InputError where none is left.
+    """
+    if run.recorded is None:
+        return settings.controls
+    left = tuple(each for each in settings.controls if each not in OTHER_RUNS)
+    if not left:
+        able = ", ".join(each for each in ALL if each not in OTHER_RUNS)
+        raise InputError(
+            f"controls: expected one of {able} for the recorded run {run.called}, got "
+            f"{', '.join(settings.controls)}, which need trainings that featdyn can't do"
+        )
+    return left
+
+
 def _is_plain(run: RunConfig) -> bool:
     return run.branch is None and run.freeze is None and run.replay is None
 
 
 def extra_runs(settings: Settings, run: RunConfig) -> list[tuple[str, RunConfig]]:
     """Name the runs to train besides: (control, run). None for a run that freezes or replays."""
-    if not _is_plain(run):
+    if not _is_plain(run) or run.recorded is not None:
         return []
     wanted = {"other_seed" if name == "other_seed_matched" else name for name in settings.controls}
     return [
@@ -126,7 +143,7 @@ def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:
     recalibrated, *_ = norms(("recalibrate",), run, home)
     cuts = wanted_cuts(settings.cuts, run, home)
     for examples in evaluation_sets(settings, run, home):
-        for control in settings.controls:
+        for control in available(settings, run):
             matched = control == "other_seed_matched"
             for replicate in range(settings.replicates):
                 other = None

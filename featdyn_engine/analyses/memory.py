@@ -24,6 +24,7 @@ from featdyn_engine.data import evaluation
 from featdyn_engine.data.evaluation import EvalSet
 from featdyn_engine.domain import STRICT, Cut, EvalConfig, InputError, Norm, RunConfig, Unit
 from featdyn_engine.identity import identity
+from featdyn_engine.learning_rates import learning_rates
 from featdyn_engine.science import memory
 from featdyn_engine.science.execution import SAMPLE, placed, prepared
 from featdyn_engine.science.memory import Estimates
@@ -184,9 +185,10 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[s
             train=train,
         )
         shared = _shared(spec, cut)
+        rates = learning_rates(spec.run, home, steps[-1])
         p_set = spec.train.eval_id if spec.train and train is not None else "none"
         rows.append(cell_rows({**shared, "train_eval_id": p_set}, cells, rule))
-        of_examples.append(example_row(shared, cells, spec.run.recipe))
+        of_examples.append(example_row(shared, cells, rates))
         progress((done + 1) / len(main))
     return {
         "memory": pa.concat_tables(rows),

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 
 from featdyn_engine.analyses.rows import null
-from featdyn_engine.domain import Recipe
-from featdyn_engine.recipes.schedules import learning_rates
 from featdyn_engine.science import memory
 from featdyn_engine.science.consistency import (
     Pairs,
@@ -177,16 +175,19 @@ def _limits(name: str, found: memory.Estimates) -> dict[str, Any]:
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def example_row(shared: Mapping[str, Any], cells: Cells, recipe: Recipe) -> dict[str, Any]:
+def example_row(shared: Mapping[str, Any], cells: Cells, rates: Sequence[float]) -> dict[str, Any]:
     """Return the row of EXAMPLES: the memory of each example over forward pairs, and its mean.
 
-    Pairs are weighed as those of the score, in cumulative learning rate; with fewer than 8
+    ``rates``: of every update up to the last step. Pairs are weighed as those of the score, in cumulative learning rate; with fewer than 8
     checkpoints past the first 5 % of the updates there is no memory to tell.
     """
     total = cells.steps[-1]
-    rates = torch.tensor(learning_rates(recipe, total), dtype=torch.float64)
     pairs = Pairs("all", total)
-    weights = pair_weights(pairs, cells.steps, cumulative_learning_rate(rates, cells.steps))
+    weights = pair_weights(
+        pairs,
+        cells.steps,
+        cumulative_learning_rate(torch.tensor(rates, dtype=torch.float64), cells.steps),
+    )
     n = cells.has.shape[-1]
     row = {**shared, "n": n, "checkpoints": int(pairs.checkpoints(cells.steps).sum()), "known": 0}
     if weights is None:

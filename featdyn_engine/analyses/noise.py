@@ -112,6 +112,11 @@ def refuse(settings: Settings, run: RunConfig, home: Path) -> None:
             f"noise.batches: expected {FEWEST_BATCHES} or more, got {settings.batches}; a "
             "covariance needs draws, take 200"
         )
+    if run.recorded is not None and not {"batch_size", "lr"} <= set(run.recorded.told):
+        raise InputError(
+            f"noise: expected a run whose batch_size and learning rates are known, got {run.called}"
+            ", which says neither or one; record it with optimizer and batch_size"
+        )
     network = model_registry.build(run.network, data_registry.load(run.data, home).task)
     needed = COPIES * 4 * settings.batches * sum(tensor_sizes(network)) / 2**20
     if needed > settings.memory:

@@ -27,8 +27,8 @@ from featdyn_engine.analyses.noise_rows import (
     correct_for_examples,
     described,
 )
+from featdyn_engine.learning_rates import learning_rates
 from featdyn_engine.models.blocks import BlockNetwork
-from featdyn_engine.recipes.schedules import learning_rate
 from featdyn_engine.science.features import Summary, summarised_features
 from featdyn_engine.science.steps import optimizer_state
 
@@ -51,8 +51,10 @@ class Checkpoint:
     @property
     def learning_rate(self) -> float:
         """The rate of the update from this step; at the last one that of the update to it."""
-        recipe = self.spec.run.recipe
-        return learning_rate(recipe, min(self.step, recipe.steps - 1))
+        run = self.spec.run
+        return learning_rates(run, self.home, run.recipe.steps)[
+            min(self.step, run.recipe.steps - 1)
+        ]
 
     def rows(self, images: Tensor, places: Tensor, isotropic: Isotropic, heard: Heard) -> Rows:
         """Return the rows of SCHEMAS; ``places``: which of the set's ``images`` are looked at."""

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from featdyn_engine.analyses.predicted import Cube, refuse_gaps
-from featdyn_engine.domain import Recipe
 from featdyn_engine.randomness import generator
-from featdyn_engine.recipes.schedules import learning_rates
 from featdyn_engine.science.consistency import (
     PairKind,
     Pairs,
@@ -42,9 +40,12 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """What all scores of a unit share. targets: int64 (N,), labels of 0 to ``classes`` - 1."""
+    """What all scores of a unit share. targets: int64 (N,), labels of 0 to ``classes`` - 1.
 
-    recipe: Recipe
+    rates: learning rates of all updates, float64.
+    """
+
+    rates: Tensor
     targets: Tensor
     classes: int
     resamples: int
@@ -73,7 +74,7 @@ def score_rows(
     own_steps = cube.grid()
     control = Control("none", 0, None, ()) if null is None else null.control
     steps = own_steps if null is None else [s for s in null.cube.grid() if s in own_steps]
-    wanted = _wanted(setting.recipe, steps, own_steps[-1], control.branch_step)
+    wanted = _wanted(setting.rates, steps, own_steps[-1], control.branch_step)
     weights = [each.weights for each in wanted if each.weights is not None]
     found = None
     if weights:
@@ -116,9 +117,10 @@ def score_rows(
 
 
 def _wanted(
-    recipe: Recipe, steps: Sequence[int], total: int, branch_step: int | None
+    rates: Tensor, steps: Sequence[int], total: int, branch_step: int | None
 ) -> list[_Wanted]:
-    rates = torch.tensor(learning_rates(recipe, total), dtype=torch.float64)
+    # A run that ended early has fewer updates than were planned.
+    rates = rates[:total]
     axes = {
         "learning_rate": cumulative_learning_rate(rates, steps),
         "steps": torch.tensor(steps, dtype=torch.float64),

@@ -37,14 +37,13 @@ from featdyn_engine.domain import (
     Cut,
     EvalConfig,
     InputError,
-    Recipe,
     RunConfig,
     Seed,
     Unit,
 )
 from featdyn_engine.identity import NOT_IDENTITY, identity
+from featdyn_engine.learning_rates import learning_rates
 from featdyn_engine.randomness import subset
-from featdyn_engine.recipes.schedules import learning_rates
 from featdyn_engine.science import embedding
 from featdyn_engine.science.consistency import cumulative_learning_rate
 from featdyn_engine.science.embedding import Floats, Method
@@ -191,9 +190,9 @@ def _features(
     return found
 
 
-def _positions(recipe: Recipe, steps: Sequence[int]) -> Tensor:
-    rates = torch.tensor(learning_rates(recipe, recipe.steps), dtype=torch.float64)
-    return cumulative_learning_rate(rates, steps)
+def _positions(run: RunConfig, steps: Sequence[int], home: Path) -> Tensor:
+    rates = learning_rates(run, home, run.recipe.steps)
+    return cumulative_learning_rate(torch.tensor(rates, dtype=torch.float64), steps)
 
 
 def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[str, pa.Table]:
@@ -221,7 +220,7 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[s
         at_cut = Followed(
             shared=of_run | {"cut": cut.name, "depth": cut.depth},
             steps=steps,
-            positions=_positions(spec.run.recipe, steps),
+            positions=_positions(spec.run, steps, home),
             examples=chosen,
             labels=examples.labels[chosen],
             predicted=predicted,

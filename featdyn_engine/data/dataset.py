@@ -14,7 +14,12 @@ MOST_PIXELS = 96
 
 @dataclass(frozen=True)
 class Dataset:
-    """Raw images, uint8 (N, C, H, H) from 0 to ``peak``; labels int64 (N,) in 0 .. K - 1."""
+    """Raw images, uint8 (N, C, H, H) from 0 to ``peak``; labels int64 (N,) in 0 .. K - 1.
+
+    Images of a user's own data set may be float32, as the network takes them: nothing is done to
+    those. ``scaling``: mean and standard deviation of each channel of pixels in [0, 1], where they
+    aren't the training set's own.
+    """
 
     class_names: tuple[str, ...]
     train_images: Tensor
@@ -22,6 +27,12 @@ class Dataset:
     test_images: Tensor
     test_labels: Tensor
     peak: int = 255
+    scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether images are pixels, not yet what the network takes."""
+        return not self.train_images.is_floating_point()
 
     @property
     def task(self) -> Task:
@@ -36,6 +47,10 @@ class Dataset:
         Summed in whole numbers, hence the same to the last bit on every machine. Raises
         InputError for a channel of one level, which can't be scaled.
         """
+        if self.scaling is not None:
+            chosen = (torch.tensor(each, dtype=torch.float32) for each in self.scaling)
+            given_mean, given_std = (each[:, None, None] for each in chosen)
+            return given_mean, given_std
         n = self.train_images[:, 0].numel()
         mean: list[float] = []
         std: list[float] = []
@@ -57,6 +72,8 @@ class Dataset:
 
         uint8 (N, C, H, H) on any device to float32 of the same shape there.
         """
+        if images.is_floating_point():
+            return images
         mean, std = (each.to(images.device) for each in self.statistics)
         return (images.float() / self.peak - mean) / std
 

@@ -86,6 +86,11 @@ def _split(config: EvalConfig, home: Path) -> tuple[Tensor, Tensor]:
     Clean and unpermuted where the corrupted ones are made here.
     """
     dataset = registry.load(config.data, home)
+    if not dataset.is_raw and (config.other is not None or config.corruption != "none"):
+        raise InputError(
+            f"evaluations: expected {config.data.name} to hold pixels, uint8, for other data and "
+            "corruptions, got floating-point images; give pixels, with data.mean and data.std"
+        )
     if config.other is not None:
         return _of_other(config, config.other, dataset, home)
     if config.corruption == "none" and not config.severity:

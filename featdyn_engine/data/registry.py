@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from featdyn_engine.data import bundled, digits, image_folder, parquet, torchvision_sets
+from featdyn_engine.data import bundled, digits, image_folder, own, parquet, torchvision_sets
 from featdyn_engine.data.dataset import MOST_PIXELS, Dataset
-from featdyn_engine.domain import DataConfig, InputError
+from featdyn_engine.domain import UNTOLD, DataConfig, InputError
+from featdyn_engine.factories import is_factory
 from featdyn_engine.files import is_read_only
 from featdyn_engine.randomness import generator
 
@@ -22,6 +23,7 @@ DATASETS: dict[str, Source] = {
     "digits": digits.load,
     "parquet": parquet.load,
     "images": image_folder.load,
+    "tensors": own.load_tensors,
     **dict.fromkeys(torchvision_sets.SETS, torchvision_sets.load),
 }
 # Pinned with the package that they are a part of.
@@ -36,9 +38,15 @@ def load(config: DataConfig, home: Path) -> Dataset:
     The last sets are kept in memory. Raises InputError for a name outside the registry, files
     that are missing or not what they should be, and options that the data can't satisfy.
     """
-    if config.name not in DATASETS:
+    if config.name == UNTOLD.name:
         raise InputError(
-            f"data.name: expected one of {', '.join(sorted(DATASETS))}, got {config.name!r}"
+            "data: expected the data set that this run was trained on, got none; name it in the "
+            "[data] of a study"
+        )
+    if config.name not in DATASETS and not is_factory(config.name):
+        known = ", ".join(sorted(DATASETS))
+        raise InputError(
+            f"data.name: expected one of {known} or module:factory, got {config.name!r}"
         )
     dataset = bundled.read(config, home) or _from_source(config, home)
     if config.sha256 is not None and dataset.sha256 != config.sha256:
@@ -55,7 +63,31 @@ def load(config: DataConfig, home: Path) -> Dataset:
             train_images=permuted(dataset.train_images),
             test_images=permuted(dataset.test_images),
         )
-    return dataset
+    return replace(dataset, scaling=_scaling(config, dataset))
+
+
+def _scaling(
+    config: DataConfig, dataset: Dataset
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return the mean and standard deviation that a configuration gives, one a channel."""
+    if config.mean is None and config.std is None:
+        return None
+    channels = dataset.task.channels
+    if (
+        config.mean is None
+        or config.std is None
+        or {len(config.mean), len(config.std)} != {channels}
+    ):
+        raise InputError(
+            f"data.mean, data.std: expected both, one number for each of {channels} channels, got "
+            f"{config.mean} and {config.std}"
+        )
+    if not dataset.is_raw:
+        raise InputError(
+            f"data.mean: expected none for {config.name}, whose images are what the network takes "
+            "already, got some; leave mean and std out"
+        )
+    return config.mean, config.std
 
 
 def _from_source(config: DataConfig, home: Path) -> Dataset:
@@ -98,15 +130,15 @@ def permuted(images: Tensor) -> Tensor:
 
 def _without_options(config: DataConfig) -> DataConfig:
     """Reduce a configuration to what a source reads: equal for all subsets of one data set."""
-    return replace(
-        config, train_size=None, balanced=False, permute_pixels=False, sha256=None, title=None
-    )
+    plain = DataConfig(name=config.name, folder=config.folder)
+    return replace(plain, split_seed=config.split_seed)
 
 
 # Subsets of several sizes, and the hash of the whole set, come from one reading of its files.
 @lru_cache(maxsize=2)
 def _whole(config: DataConfig, home: Path) -> Dataset:
-    dataset = DATASETS[config.name](config, home / "data")
+    source = own.load_factory if is_factory(config.name) else DATASETS[config.name]
+    dataset = source(config, home / "data")
     _check(config, dataset)
     return dataset
 
@@ -114,7 +146,8 @@ def _whole(config: DataConfig, home: Path) -> Dataset:
 def _check(config: DataConfig, dataset: Dataset) -> None:
     """Hold what a source read to what networks can take."""
     channels, height, width = dataset.train_images.shape[1:]
-    if height != width or height > MOST_PIXELS or channels not in (1, 3):
+    limited = config.name != "tensors" and not is_factory(config.name)
+    if height != width or (limited and (height > MOST_PIXELS or channels not in (1, 3))):
         raise InputError(
             f"data {config.name}: expected square images of at most {MOST_PIXELS} pixels, grey or "
             f"in three colours, got {height} x {width} in {channels}"

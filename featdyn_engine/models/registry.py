@@ -99,10 +99,17 @@ def build(config: NetworkConfig, task: Task, seed: int = 0) -> BlockNetwork:
             f"{config.name}, got {config.norm_layer!r}"
         )
     options = _options(config, found)
+    if config.blocks is not None and not factory.is_factory(config.name):
+        raise InputError(
+            f"network.blocks: expected none for {config.name}, whose blocks are its own, got "
+            f"{', '.join(config.blocks)}"
+        )
     # Layers draw their initial weights from the global generator: lend it, then give it back.
     with torch.random.fork_rng(devices=[]):
         # Not torch.manual_seed, which would reseed the accelerators too.
         torch.default_generator.manual_seed(seed)
+        if factory.is_factory(config.name):
+            return factory.build(config.name, task, config.norm_layer, options, config.blocks)
         return found.build(task, config.norm_layer, options)
 
 

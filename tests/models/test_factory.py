@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from featdyn_engine.domain import InputError, NetworkConfig, Task
+from featdyn_engine.factories import VARIABLE, allow
 from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.models.registry import architecture, build, cuts, default_norm_layer
 
@@ -37,6 +38,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
         (tmp_path / f"{name}.py").write_text(PREAMBLE + source)
         return name
 
+    monkeypatch.setenv(VARIABLE, "")
     yield written
     for name in set(sys.modules) - before:
         if name.startswith("own_network_"):
@@ -44,6 +46,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
 
 def own(name: str, task: Task = TASK, seed: int = 0, **options: object) -> BlockNetwork:
+    allow(name)
     return build(NetworkConfig(name=name, norm_layer="own", options=options), task, seed)
 
 
@@ -218,17 +221,11 @@ def test_a_factory_that_raises_says_why(write: Write) -> None:
 
 # What is no network
 
-NO_BLOCKS = "to return an nn.Sequential or a list of \\(name, module\\), got"
+NO_BLOCKS = "to return a network or a list of \\(name, module\\), got"
 BAD = {
     "nothing": ("None", f"{NO_BLOCKS} NoneType"),
-    "a module": ("nn.Linear(16, 3)", f"{NO_BLOCKS} Linear"),
     "no names": ("[body(), nn.Linear(5, 3)]", f"{NO_BLOCKS} list"),
     "no modules": ("[('first', 1), ('head', 2)]", f"{NO_BLOCKS} list"),
-    "its own forward": (
-        "Own(body(), nn.Linear(5, 3))",
-        "to return blocks that run one after another, got Own, which has a forward of its own; "
-        "return a list of \\(name, module\\) whose composition it is",
-    ),
     "no block": ("[]", "to return two blocks or more, to cut between, got 0"),
     "one block": ("nn.Sequential(body())", "to return two blocks or more, to cut between, got 1"),
     "a name of nn.Module's": (
@@ -313,3 +310,70 @@ def test_shared_tensors_inside_a_block_are_the_user_s_business(write: Write) -> 
         "    return [('both', both), ('head', nn.Linear(16, 3))]\n"
     )
     assert isinstance(own(f"{module}:make")[0], nn.Sequential)
+
+
+# What is divided
+
+WHOLE = """
+class Net(nn.Module):
+    def __init__(self, width=5):
+        super().__init__()
+        self.first = nn.Linear(16, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.second = nn.Linear(width, width)
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x):
+        x = self.norm(self.first(x.flatten(1))).relu()
+        return self.head(x + self.second(x).relu())
+"""
+
+
+def divided(name: str, seed: int = 0, **changes: object) -> BlockNetwork:
+    allow(name)
+    return build(NetworkConfig(name=name, norm_layer="own", **changes), TASK, seed)
+
+
+def test_any_network_is_divided_into_blocks(write: Write) -> None:
+    module = write(WHOLE)
+    network = divided(f"{module}:Net")
+    assert network.block_names == ["first", "second", "head"]
+    assert network.training
+    assert divided(f"{module}:Net", blocks=("norm",)).block_names == ["norm", "head"]
+
+
+def test_the_second_network_of_a_factory_has_its_own_weights(write: Write) -> None:
+    module = write(WHOLE)
+    one, two, again = (divided(f"{module}:Net", seed) for seed in (0, 1, 0))
+    assert not torch.equal(one.get_parameter("head.weight"), two.get_parameter("head.weight"))
+    for key, tensor in one.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
+    wide = divided(f"{module}:Net", options={"width": 7})
+    assert wide.get_parameter("head.weight").shape == (3, 7)
+
+
+def test_blocks_that_do_not_fit_are_refused(write: Write) -> None:
+    module = write(WHOLE + "\ndef pairs():\n    return [('a', body()), ('b', nn.Linear(5, 3))]\n")
+    with pytest.raises(InputError, match=r"^network\.blocks: .*got the output of relu crossing"):
+        divided(f"{module}:Net", blocks=("second",))
+    with pytest.raises(InputError, match=r"to return a network, to name blocks of, got list"):
+        divided(f"{module}:pairs", blocks=("a",))
+    with pytest.raises(InputError, match=r"network\.blocks: expected none for mlp, .* got layer1"):
+        build(NetworkConfig(name="mlp", norm_layer="none", blocks=("layer1",)), TASK)
+
+
+# What is not imported
+
+
+def test_a_module_that_nobody_allowed_is_not_imported(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = write("def make():\n    return [('a', body()), ('b', nn.Linear(5, 3))]\n")
+    config = NetworkConfig(name=f"{module}:make", norm_layer="own")
+    for value in ("", "other", f"{module}_x, os"):
+        monkeypatch.setenv(VARIABLE, value)
+        with pytest.raises(InputError, match=rf"module that you allow, got '{module}'.*{VARIABLE}"):
+            build(config, TASK)
+        assert module not in sys.modules
+    monkeypatch.setenv(VARIABLE, f"os, {module}")
+    assert build(config, TASK).block_names == ["a", "b"]

@@ -1,0 +1,1 @@
+"""Recorders for training libraries; each module imports its library when it is imported."""

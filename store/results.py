@@ -26,6 +26,7 @@ TABLES = {
     "displacement": "displacement",
     "consistency": "consistency",
     "horizons": "horizons",
+    "retentions": "retentions",
     "comparators": "comparators",
     "connectivity": "connectivity",
     "probes": "probes",
@@ -40,7 +41,14 @@ TABLES = {
 # What a study asks for and what failed are no finished units of work.
 NO_UNITS = ("studies", "failures")
 # Parts that a unit writes beside its main one, under the same unit_id: no units of their own.
-COMPANIONS = ("predictions", "horizons", "trajectory_quality", "noise_tests", "noise_alignment")
+COMPANIONS = (
+    "predictions",
+    "horizons",
+    "retentions",
+    "trajectory_quality",
+    "noise_tests",
+    "noise_alignment",
+)
 METADATA_KEY = b"featdyn"
 # What a part that was cut short, or isn't ours, makes its readers raise.
 UNREADABLE = (pa.ArrowException, duckdb.Error, OSError, KeyError, ValueError, TypeError)

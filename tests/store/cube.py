@@ -46,6 +46,9 @@ TYPES = {
     "excess": pa.float64(),
     "excess_low": pa.float64(),
     "excess_high": pa.float64(),
+    "asymmetry": pa.float64(),
+    "asymmetry_low": pa.float64(),
+    "asymmetry_high": pa.float64(),
 }
 
 
@@ -289,6 +292,9 @@ def _consistency_rows(run: str) -> list[dict[str, Any]]:
             "excess": None if control == "none" else 0.3,
             "excess_low": None if control == "none" else 0.2,
             "excess_high": None if control == "none" else 0.4,
+            "asymmetry": 0.1 if control == "none" else None,
+            "asymmetry_low": 0.05 if control == "none" else None,
+            "asymmetry_high": 0.15 if control == "none" else None,
             "n": N,
             "checkpoints": 8,
             "resamples": 1000,
@@ -321,6 +327,38 @@ def _horizon_rows(run: str) -> list[dict[str, Any]]:
         for cut, depth in CUTS
         for t in STEPS
         for eps in (0.01, 0.05)
+    ]
+
+
+def kept(run: str, control: str, eval_id: str, step: int) -> float:
+    """A made-up retention under the last deep part: it grows; a control's is a quarter of it."""
+    whole = 0.6 + 0.1 * STEPS.index(step) - (0.3 if eval_id == FOGGY else 0)
+    return (whole - (0.2 if run == RANDOM else 0)) * (1 if control == "none" else 0.25)
+
+
+def _retention_rows(run: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": run,
+            "eval_id": eval_id,
+            "split": SETS[eval_id][0],
+            "cut": cut,
+            "depth": depth,
+            "norm": "inherit",
+            "dtype": "float32",
+            "control": control,
+            "replicate": 0,
+            "shallow_step": s,
+            "deep_step": STEPS[-1],
+            "retention": kept(run, control, eval_id, s),
+            "retention_low": kept(run, control, eval_id, s) - 0.05,
+            "retention_high": kept(run, control, eval_id, s) + 0.05,
+            "n": N,
+        }
+        for eval_id in SETS
+        for cut, depth in CUTS
+        for control in (("none", "other_seed") if run == TRUE else ("none",))
+        for s in STEPS[:-1]
     ]
 
 
@@ -500,6 +538,7 @@ def corruption_rows(run: str) -> list[dict[str, Any]]:
 # Companions, and the kind of the unit that writes them here.
 MAIN = {
     "horizons": "consistency",
+    "retentions": "consistency",
     "trajectory_quality": "trajectories",
     "noise_tests": "noise",
     "noise_alignment": "noise",
@@ -571,6 +610,7 @@ def write_all(home: Path) -> list[Path]:
             ("displacement", _displacement_rows(run)),
             ("consistency", _consistency_rows(run)),
             ("horizons", _horizon_rows(run)),
+            ("retentions", _retention_rows(run)),
             ("comparators", _comparator_rows(run)),
             ("connectivity", _connectivity_rows(run)),
             ("probes", probe_rows(run)),

@@ -24,6 +24,7 @@ VIEWS = (
     "noise_tests",
     "predictions",
     "probes",
+    "retentions",
     "runs",
     "splices",
     "study_runs",

@@ -10,9 +10,11 @@ from app.views import (
     corruptions,
     divergences,
     freezing,
+    labels,
     noise,
     probes,
     runs,
+    sensitivity,
     trajectories,
 )
 from store.connection import StoreMissingError
@@ -31,6 +33,8 @@ class Page:
 
 PAGES = (
     Page("Temporal consistency", "consistency", ":material/grid_on:", consistency.render),
+    Page("Labels and controls", "labels", ":material/label_off:", labels.render),
+    Page("Sensitivity", "sensitivity", ":material/tune:", sensitivity.render),
     Page("Corruption", "corruption", ":material/blur_on:", corruptions.render),
     Page("Freezing", "freezing", ":material/ac_unit:", freezing.render),
     Page("Probes", "probes", ":material/straighten:", probes.render),

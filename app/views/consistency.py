@@ -4,8 +4,7 @@ import polars as pl
 import streamlit as st
 
 from app import charts, findings
-from app.cached import ask
-from app.selection import estimates, matched, unique_cubes
+from app.selection import estimates
 from app.views import beside, scores
 from app.views.scene import NORMS, Scene, choose
 
@@ -46,7 +45,7 @@ def render() -> None:
 def _picture(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> None:
     """Draw the matrices, retention at equal accuracy and displacement; say what they show."""
     chance = 1 / scene.shown.classes
-    points = scene.named(matched(_points(scene), at_cut))
+    points = scene.points(at_cut)
     with st.container(horizontal=True, gap="small"):
         for run_id, name in present.items():
             matrix = at_cut.filter(pl.col("run_id") == run_id)
@@ -89,16 +88,6 @@ def _matched_pictures(scene: Scene, points: pl.DataFrame) -> None:
             chart = charts.retention_against(points, matched_by, scene.arm_names)
             alt = f"retention against {matched_by.replace('_', ' ')}"
             st.altair_chart(chart, width="content", alt=alt)
-
-
-def _points(scene: Scene) -> pl.DataFrame:
-    rows = [
-        ask("matched_points", scene.run_ids, scene.shown.split, scene.cut, norm).with_columns(
-            pl.lit(norm).alias("norm"), pl.lit(scene.shown.split).alias("split")
-        )
-        for norm in scene.norms
-    ]
-    return unique_cubes(pl.concat(rows), scene.shown.eval_ids)
 
 
 def undefined(cells: pl.DataFrame, names: dict[str, str], metric: str) -> list[str]:

@@ -6,6 +6,7 @@ import streamlit as st
 from app import charts, controls
 from app.cached import ask
 from app.charts import epoch_label
+from app.views import corrupted_consistency
 from app.views.study_choice import choose_study
 
 SAME_SET = ["n", "subset", "official"]
@@ -43,11 +44,6 @@ def render() -> None:
             width="content",
             alt="clean and corrupted accuracy along training",
         )
-        scores = _slopes(runs)
-        if not scores.is_empty():
-            st.altair_chart(
-                charts.score_slopes(scores, arms), width="content", alt="scores, clean, corrupted"
-            )
     _finding(chosen)
     first = chosen.row(0, named=True)
     made = "official files" if first["official"] else "C-like: made by featdyn"
@@ -57,6 +53,7 @@ def render() -> None:
         "over examples (Wilson), for these trainings; other seeds are another variance. Null: a "
         f"guess is right on {chance:.0%}."
     )
+    corrupted_consistency.render(runs, kind)
     with st.expander("Numbers"):
         st.dataframe(ask("corruption_errors", tuple(runs["run_id"])), hide_index=True)
         st.dataframe(rows, hide_index=True)
@@ -77,7 +74,7 @@ def _checkpoint(rows: pl.DataFrame) -> tuple[pl.DataFrame, str]:
 
 
 def _kind(rows: pl.DataFrame) -> tuple[str, int]:
-    """Draw the choice of the corruption that is followed along training."""
+    """Draw the choice of the corruption that is followed, along training and in splices."""
     found = (
         rows.filter(pl.col("corruption") != "none")
         .select("corruption", "severity")
@@ -86,7 +83,7 @@ def _kind(rows: pl.DataFrame) -> tuple[str, int]:
         .rows()
     )
     sets = {f"{kind} {severity}": (kind, severity) for kind, severity in found}
-    return sets[controls.select("Along training", "kind", list(sets), list(sets)[-1])]
+    return sets[controls.select("Corruption followed", "kind", list(sets), list(sets)[-1])]
 
 
 def _along_training(rows: pl.DataFrame, kind: tuple[str, int]) -> pl.DataFrame:
@@ -94,35 +91,6 @@ def _along_training(rows: pl.DataFrame, kind: tuple[str, int]) -> pl.DataFrame:
     clean = rows.filter(pl.col("corruption") == "none").with_columns(pl.lit(CLEAN).alias("set"))
     of_kind = rows.filter(pl.col("corruption") == name, pl.col("severity") == severity)
     return pl.concat([clean, of_kind.with_columns(pl.lit(f"{name} {severity}").alias("set"))])
-
-
-def _slopes(runs: pl.DataFrame) -> pl.DataFrame:
-    """Scores on both kinds of images, long: a row a run, cut and set; one corruption."""
-    scores = ask("corrupted_scores", tuple(runs["run_id"]))
-    if scores.is_empty():
-        return scores
-    scores = scores.join(
-        scores.select("norm", "dtype", "corruption", "severity").head(1),
-        on=["norm", "dtype", "corruption", "severity"],
-        how="semi",
-        maintain_order="left",
-    ).join(runs.select("run_id", "arm"), on="run_id")
-    kept = ["run_id", "arm", "cut", "n"]
-    clean = scores.select(
-        *kept,
-        pl.lit(CLEAN).alias("set"),
-        pl.col("clean").alias("score"),
-        pl.col("clean_low").alias("score_low"),
-        pl.col("clean_high").alias("score_high"),
-    )
-    corrupted = scores.select(
-        *kept,
-        pl.format("{} {}", "corruption", "severity").alias("set"),
-        "score",
-        "score_low",
-        "score_high",
-    )
-    return pl.concat([clean, corrupted])
 
 
 def _finding(chosen: pl.DataFrame) -> None:

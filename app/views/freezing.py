@@ -5,6 +5,7 @@ import streamlit as st
 
 from app import charts, controls
 from app.cached import ask
+from app.views import replays
 from app.views.study_choice import choose_study
 
 EXAMPLE = """[[arms]]
@@ -46,6 +47,7 @@ def render() -> None:
             "Arms that are neither frozen nor replayed, at their last step; n = "
             f"{max(recipes['n'].to_list()):,} test examples. Intervals: Student's t over seeds."
         )
+    replays.render(study)
     if not conditions.is_empty():
         with st.expander("Numbers"):
             st.dataframe(conditions.drop("setting"), hide_index=True)

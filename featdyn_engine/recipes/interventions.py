@@ -108,7 +108,7 @@ class Interventions:
         logits: Tensor = self.network[replay.depth :](features)
         return logits
 
-    def _replayed_part(self, replay: Replay, step: int) -> nn.Sequential:
+    def _replayed_part(self, replay: Replay, step: int) -> nn.Module:
         """Return the shallow part, in evaluation mode, that the update from ``step`` on replays."""
         if replay.source == "current":
             return self.network[: replay.depth].eval()

@@ -93,7 +93,7 @@ def corruption_over_time(rows: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
 def slopes(
     rows: pl.DataFrame, arms: list[str], heading: str, axis: str, number: str, over: str
 ) -> alt.LayerChart:
-    """A quantity on clean images and on corrupted ones, joined by a line for each run.
+    """Draw a quantity on clean and on corrupted images, joined by a line for each run.
 
     ``rows``: run_id, run, arm, cut, set (``clean`` or the corruption), value, low, high, n.
     ``heading`` and ``axis`` name the quantity, ``number`` is its format, ``over`` says what the

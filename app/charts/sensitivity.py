@@ -90,7 +90,7 @@ def score_forest(
 def difference_forest(
     rows: pl.DataFrame, fields: list[str], heading: str, axis: str, least: float | None = None
 ) -> alt.LayerChart:
-    """A difference of each arm with its interval; dashed: zero.
+    """Draw a difference of each arm with its interval; dashed: zero.
 
     ``rows``: label, arm, field, control, value, low, high, over, n_seeds, n, with one row an arm.
     ``least``: where a difference is large enough, a dotted line.

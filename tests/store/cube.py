@@ -187,7 +187,7 @@ def study_rows(controls: bool = True) -> list[dict[str, Any]]:
                     "data": {"name": "digits"},
                     "network": {"name": "mlp", "norm_layer": "batch"},
                     "recipe": {"optimizer": "sgd"},
-                    "label_noise": 0.0,
+                    "label_noise": 1.0 if arm == "random" else 0.0,
                     "seeds": {"init": seed, "order": seed, "labels": 0},
                 }
             ),

@@ -31,6 +31,7 @@ FIELDS = {
     "steps": "steps",
     "lr": "learning rate",
 }
+SHORT = {"lr": "lr", "train_size": "images", "network": "net", "norm_layer": "norm"}
 # What follows from others: a batch size in epochs, for one.
 FOLLOWS = ("steps",)
 NOTHING = "nothing (the first arm)"
@@ -56,7 +57,9 @@ def changed(settings: pl.DataFrame) -> pl.DataFrame:
     for arm in settings.iter_rows(named=True):
         differing = [name for name in FIELDS if arm[name] != first[name]]
         told = [name for name in differing if name not in FOLLOWS] or differing
-        label = ", ".join(_value(name, arm[name], name == told[0]) for name in told)
+        label = " ".join(_value(name, arm[name]) for name in told[:1])
+        if told[1:]:
+            label += f" ({', '.join(_value(name, arm[name]) for name in told[1:])})"
         field = FIELDS[told[0]] if told else NOTHING if arm is first else ELSE
         label = label or arm["arm"]
         rows.append({"arm": arm["arm"], "field": field, "label": label, "runs": arm["n_seeds"]})
@@ -70,13 +73,13 @@ def changed(settings: pl.DataFrame) -> pl.DataFrame:
     ).sort(pl.col("field").cast(pl.Enum(fields)), maintain_order=True)
 
 
-def _value(name: str, value: object, leads: bool) -> str:
+def _value(name: str, value: object) -> str:
     if name == "label_noise":
         return f"{value:.0%} random labels"
     if name == "pixels_permuted":
-        return "permuted" if value else "in place"
+        return "pixels permuted" if value else "pixels in place"
     text = f"{value:,g}" if isinstance(value, float) else str(value)
-    return text if leads else f"{FIELDS[name].replace('learning ', '')} {text}"
+    return f"{SHORT.get(name, FIELDS[name])} {text}"
 
 
 def verdict(arm: str, quantities: pl.DataFrame, controls: Sequence[str]) -> Verdict:
@@ -138,15 +141,18 @@ def finding(found: Sequence[Verdict], against: str) -> str:
     return "; ".join([opening, *others]) + "."
 
 
-def differing(comparisons: Sequence[Comparison]) -> str:
-    """Say which arms differ from the first where both matched comparisons agree."""
+def differing(comparisons: Sequence[Comparison], labels: dict[str, str]) -> str:
+    """Say which arms differ from the first where both matched comparisons agree.
+
+    ``labels``: what each arm changes, by its name.
+    """
     first = comparisons[0].first
     by_outcome: dict[str, list[str]] = {}
     for each in comparisons:
-        by_outcome.setdefault(each.outcome, []).append(each.second)
+        by_outcome.setdefault(each.outcome, []).append(labels[each.second])
     phrases = {
         "differ": "both show a difference for {}",
-        "same": "neither shows one for {}",
+        "same": "neither shows a difference for {}",
         "undecided": "they do not agree, or one is missing, for {}",
         "contradict": "they contradict each other for {}",
         "untold": "it can't be told for {}",

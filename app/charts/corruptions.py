@@ -99,7 +99,9 @@ def slopes(
     ``heading`` and ``axis`` name the quantity, ``number`` is its format, ``over`` says what the
     bars are.
     """
-    scale = alt.Scale(domain=alt.DomainUnionWith(unionWith=[0, 1]))
+    # Whole intervals, and all or nothing in sight.
+    low, high = rows["low"].drop_nulls(), rows["high"].drop_nulls()
+    scale = alt.Scale(domain=[min(0, *low), max(1, *high)])
     base = alt.Chart(rows).encode(
         x=alt.X("set:N", sort=None, title=None, axis=alt.Axis(labelAngle=0, labelLimit=PANEL)),
         y=alt.Y("value:Q", title=axis, scale=scale, axis=alt.Axis(tickCount=5, format=number)),

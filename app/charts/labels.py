@@ -119,15 +119,11 @@ def retention_by_noise(
             ],
         )
     )
-    return (
-        alt.layer(*layers)
-        .resolve_scale(color="independent")
-        .properties(
-            autosize=PLOT_SIZE,
-            width=PANEL,
-            height=PANEL,
-            title=title(name, "a point a shallow checkpoint; bars: 95 % over examples"),
-        )
+    return alt.layer(*layers).properties(
+        autosize=PLOT_SIZE,
+        width=PANEL,
+        height=PANEL,
+        title=title(name, "a point a shallow checkpoint; bars: 95 % over examples"),
     )
 
 
@@ -137,6 +133,7 @@ def score_by_noise(rows: pl.DataFrame, measure: str) -> alt.LayerChart:
     ``rows``: arm, label_noise, pixels (``in place`` or ``permuted``), value, low, high, over,
     n_seeds, n.
     """
+    pixels = [each for each in ("in place", "permuted") if each in set(rows["pixels"])]
     base = alt.Chart(rows).encode(
         x=alt.X(
             "label_noise:Q",
@@ -147,11 +144,12 @@ def score_by_noise(rows: pl.DataFrame, measure: str) -> alt.LayerChart:
         color=alt.Color(
             "pixels:N",
             title="pixels",
-            scale=alt.Scale(domain=["in place", "permuted"], range=[NOISE[0], PERMUTED]),
-            legend=alt.Legend(orient="bottom"),
+            scale=alt.Scale(domain=pixels, range=[NOISE[0], PERMUTED][: len(pixels)]),
+            legend=alt.Legend(orient="bottom", symbolOpacity=1),
         ),
     )
-    scale = alt.Scale(domain=alt.DomainUnionWith(unionWith=[0, 1]))
+    # Whole intervals, and all or nothing in sight.
+    scale = alt.Scale(domain=[min(0, *rows["low"]), max(1, *rows["high"])])
     bars = base.mark_rule(strokeWidth=1.5).encode(
         y=alt.Y("low:Q", title=f"TC of {measure}", scale=scale), y2="high:Q"
     )
@@ -161,7 +159,7 @@ def score_by_noise(rows: pl.DataFrame, measure: str) -> alt.LayerChart:
         shape=alt.Shape(
             "pixels:N",
             title="pixels",
-            scale=alt.Scale(domain=["in place", "permuted"], range=["circle", "square"]),
+            scale=alt.Scale(domain=pixels, range=["circle", "square"][: len(pixels)]),
         ),
         tooltip=[
             alt.Tooltip("arm:N"),

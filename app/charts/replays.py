@@ -18,6 +18,8 @@ def replay_forest(rows: pl.DataFrame, heading: str) -> alt.LayerChart:
     ``rows``: condition, images, accuracy, difference, difference_low, difference_high, n_pairs, n,
     kinds, verdict. Bars: 95 %, Student's t over seeds; none for one seed.
     """
+    low, high = (rows[f"difference_{end}"].drop_nulls() for end in ("low", "high"))
+    ends = [*low, *high, *rows["difference"], -0.01, 0.01]
     images = [each for each in SHAPES if each in set(rows["images"])]
     base = alt.Chart(rows).encode(
         y=alt.Y(
@@ -38,7 +40,8 @@ def replay_forest(rows: pl.DataFrame, heading: str) -> alt.LayerChart:
         "difference:Q",
         title="test accuracy minus that of the other",
         axis=alt.Axis(format="+.1%", tickCount=4),
-        scale=alt.Scale(domain=alt.DomainUnionWith(unionWith=[-0.01, 0.01])),
+        # Whole intervals: a domain that is joined with values would leave out their ends.
+        scale=alt.Scale(domain=[min(ends), max(ends)], nice=True),
     )
     zero = alt.Chart().mark_rule(color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))
     bars = (

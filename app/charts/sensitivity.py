@@ -6,11 +6,10 @@ import polars as pl
 from app.charts.style import ARM_COLOURS, PLOT_SIZE, QUIET, title
 
 ROW = 22
-# With the labels at its left a plot still fits a page 390 pixels wide.
-WIDTH = 150
-LABEL = 150
-# Beside colour, so that nothing is told by colour alone.
-VERDICT_SHAPES = {"holds": "circle", "doesn't": "cross", "can't be told": "diamond"}
+# With the labels at its left, and a word at its right, a plot fits a page 390 pixels wide.
+WIDTH = 120
+LABEL = 140
+GAP = 8
 OVER = {"seeds": "95 % over seeds (t)", "examples": "one seed: 95 % over examples"}
 
 
@@ -18,24 +17,31 @@ def _interval(rows: pl.DataFrame) -> str:
     return "bars: " + "; ".join(OVER[over] for over in OVER if over in set(rows["over"]))
 
 
-def _y(rows: pl.DataFrame) -> alt.Y:
+def _y(order: pl.DataFrame) -> alt.Y:
+    """Every arm has its row, with or without a value, so that forests stand side by side."""
+    labels = order["label"].to_list()
     return alt.Y(
         "label:N",
-        sort=rows["label"].unique(maintain_order=True).to_list(),
+        sort=labels,
+        scale=alt.Scale(domain=labels),
         title=None,
-        axis=alt.Axis(labelLimit=LABEL, labelOverlap=False, ticks=False, grid=True),
-    )
-
-
-def _colour(fields: list[str]) -> alt.Color:
-    return alt.Color(
-        "field:N",
-        title="what the arm changes",
-        scale=alt.Scale(
-            domain=fields, range=[ARM_COLOURS[i % len(ARM_COLOURS)] for i in range(len(fields))]
+        axis=alt.Axis(
+            labelLimit=LABEL, labelOverlap=False, labelFlush=False, ticks=False, grid=True
         ),
-        legend=alt.Legend(orient="bottom", columns=2, symbolOpacity=1, labelLimit=LABEL),
     )
+
+
+def _colour(order: pl.DataFrame) -> alt.Color:
+    """One colour a field that arms change; the labels name it."""
+    fields = order["field"].unique(maintain_order=True).to_list()
+    colours = [ARM_COLOURS[i % len(ARM_COLOURS)] for i in range(len(fields))]
+    return alt.Color("field:N", legend=None, scale=alt.Scale(domain=fields, range=colours))
+
+
+def _domain(rows: pl.DataFrame, *always: float) -> alt.Scale:
+    """Hold whole intervals; a domain that is joined with values would leave out their ends."""
+    ends = [*rows["low"].drop_nulls(), *rows["high"].drop_nulls(), *rows["value"], *always]
+    return alt.Scale(domain=[min(ends), max(ends)], nice=True)
 
 
 def _tooltip(name: str, number: str) -> list[alt.Tooltip]:
@@ -53,33 +59,30 @@ def _tooltip(name: str, number: str) -> list[alt.Tooltip]:
 
 
 def score_forest(
-    rows: pl.DataFrame, fields: list[str], measure: str, least: float
+    rows: pl.DataFrame, order: pl.DataFrame, measure: str, least: float
 ) -> alt.LayerChart:
-    """TC of each arm with its interval; the mark says whether the effect holds.
+    """TC of each arm with its interval, and in words at its right whether the effect holds.
 
-    ``rows``: label, arm, field, control, value, low, high, over, n_seeds, n, verdict. ``fields``:
-    in the order of their colours. ``least``: the score that an arm must reach.
+    ``rows``: label, arm, field, control, value, low, high, over, n_seeds, n, verdict. ``order``:
+    label and field of every arm, from top to bottom. ``least``: the score that an arm must reach.
     """
-    base = alt.Chart(rows).encode(y=_y(rows), color=_colour(fields))
+    base = alt.Chart(rows).encode(y=_y(order), color=_colour(order))
     x = alt.X(
         "value:Q",
         title=f"TC of {measure}",
         axis=alt.Axis(format=".2~f", tickCount=4),
-        scale=alt.Scale(domain=alt.DomainUnionWith(unionWith=[0, 1])),
+        scale=_domain(rows, 0, 1),
     )
     rule = alt.Chart().mark_rule(color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(least))
     bars = base.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q"), x2="high:Q")
     marks = base.mark_point(filled=True, size=60, opacity=1).encode(
         x=x,
-        shape=alt.Shape(
-            "verdict:N",
-            title="the effect",
-            scale=alt.Scale(domain=list(VERDICT_SHAPES), range=list(VERDICT_SHAPES.values())),
-            legend=alt.Legend(orient="bottom", symbolFillColor=QUIET, symbolStrokeColor=QUIET),
-        ),
         tooltip=[*_tooltip("TC", ".3f"), alt.Tooltip("verdict:N", title="the effect")],
     )
-    return alt.layer(rule, bars, marks).properties(
+    words = base.mark_text(align="left", fontSize=11).encode(
+        x=alt.value(WIDTH + GAP), text="verdict:N", color=alt.value(QUIET)
+    )
+    return alt.layer(rule, bars, marks, words).properties(
         autosize=PLOT_SIZE,
         width=WIDTH,
         height=alt.Step(ROW),
@@ -88,20 +91,20 @@ def score_forest(
 
 
 def difference_forest(
-    rows: pl.DataFrame, fields: list[str], heading: str, axis: str, least: float | None = None
+    rows: pl.DataFrame, order: pl.DataFrame, heading: str, axis: str, least: float | None = None
 ) -> alt.LayerChart:
     """Draw a difference of each arm with its interval; dashed: zero.
 
     ``rows``: label, arm, field, control, value, low, high, over, n_seeds, n, with one row an arm.
-    ``least``: where a difference is large enough, a dotted line.
+    ``order``: as in ``score_forest``. ``least``: where a difference is large enough, a dotted line.
     """
-    base = alt.Chart(rows).encode(y=_y(rows), color=_colour(fields))
+    base = alt.Chart(rows).encode(y=_y(order), color=_colour(order))
     x = alt.X(
         "value:Q",
         title=axis,
         axis=alt.Axis(format="+.2~f", tickCount=4),
         # Zero is always in sight: it is what a difference is held against.
-        scale=alt.Scale(domain=alt.DomainUnionWith(unionWith=[0, 0.1])),
+        scale=_domain(rows, 0, 0.05),
     )
     layers = [alt.Chart().mark_rule(color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))]
     if least is not None:

@@ -18,6 +18,8 @@ cut = ["stage1.2", "stage2.2"]
 from_epoch = [0, 5, 20]
 part = ["shallow", "deep"]"""
 UNFROZEN = (pl.col("part") == "none") & ~pl.col("replay")
+# With a smaller share the shallow part goes on learning: that is the section on replay.
+STANDS_STILL = (pl.col("part") != "none") | (pl.col("share") == 1)
 
 
 def render() -> None:
@@ -26,11 +28,11 @@ def render() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         study, _ = choose_study()
         conditions = ask("freezing", study)
-        disturbed = conditions.filter(~UNFROZEN)
+        disturbed = conditions.filter(STANDS_STILL)
         if not disturbed.is_empty():
             shown = _chosen(conditions, disturbed)
     if disturbed.is_empty():
-        st.info("No finished run of this study is frozen or replays. A grid is asked for so:")
+        st.info("Nothing stands still in a finished run of this study. A grid is asked for so:")
         st.code(EXAMPLE, language="toml")
     else:
         st.altair_chart(

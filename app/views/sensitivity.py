@@ -60,7 +60,8 @@ def render() -> None:
     against = chosen.replace("_", " ") if nulls else "no null"
     st.markdown(rules.finding(found, against))
     if comparisons:
-        st.markdown(rules.differing(comparisons))
+        labels = dict(settings.select("arm", "label").iter_rows())
+        st.markdown(rules.differing(comparisons, labels))
     _caption(scene, quantities)
     _numbers(found, rows)
 
@@ -79,13 +80,13 @@ def _pictures(
     scene: Scene, settings: pl.DataFrame, rows: pl.DataFrame, nulls: list[str]
 ) -> list[findings.Comparison]:
     """Draw a forest a quantity; return the matched comparisons of the first arm with each other."""
-    fields = settings["field"].unique(maintain_order=True).to_list()
+    order = settings.select("label", "field")
     score = rows.filter(pl.col("quantity") == "score")
     comparisons = _compared(scene, settings)
     with st.container(horizontal=True, gap="medium"):
         if not score.is_empty():
             st.altair_chart(
-                charts.score_forest(score, fields, scene.measure, rules.LEAST_SCORE),
+                charts.score_forest(score, order, scene.measure, rules.LEAST_SCORE),
                 width="content",
                 alt="score of each arm",
             )
@@ -94,13 +95,13 @@ def _pictures(
             if not of_null.is_empty():
                 words = name.replace("_", " ")
                 chart = charts.difference_forest(
-                    of_null, fields, f"Over {words}", "TC minus that of the null", 0.05
+                    of_null, order, f"Over {words}", "TC minus that of the null", 0.05
                 )
                 st.altair_chart(chart, width="content", alt=f"excess over {words}")
         asymmetry = rows.filter(pl.col("quantity") == "asymmetry")
         if not asymmetry.is_empty():
             chart = charts.difference_forest(
-                asymmetry, fields, "Forward minus backward", "TC minus that of backward pairs"
+                asymmetry, order, "Forward minus backward", "TC minus that of backward pairs"
             )
             st.altair_chart(chart, width="content", alt="asymmetry of each arm")
         for matched_by, place in findings.MATCHED_BY.items():
@@ -108,7 +109,7 @@ def _pictures(
             if not matched.is_empty():
                 heading = f"At {place.removesuffix(' of the earlier network')}"
                 chart = charts.difference_forest(
-                    matched, fields, heading, "retention minus that of the first arm", None
+                    matched, order, heading, "retention minus that of the first arm", None
                 )
                 st.altair_chart(chart, width="content", alt=heading)
     return comparisons

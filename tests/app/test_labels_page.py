@@ -124,8 +124,8 @@ def test_the_page_draws_both_pictures_with_the_nulls_behind(
 def test_a_study_of_true_labels_alone_says_what_to_write(
     cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from store.connection import reading
     from store import queries
+    from store.connection import reading
 
     with reading(cube_home) as connection:
         arms = queries.arm_settings(connection, cube.STUDY)

@@ -111,8 +111,8 @@ def test_arms_stand_under_the_first_thing_that_they_change() -> None:
         "frozen": sensitivity.ELSE,
     }
     labels = dict(zip(found["arm"], found["label"], strict=True))
-    assert labels["arm 2"] == "adam, rate 0.003"
-    assert labels["arm 4"] == "100"
+    assert labels["arm 2"] == "optimiser adam (lr 0.003)"
+    assert labels["arm 4"] == "batch size 100"
     assert labels["arm 5"] == "40% random labels"
     # Those of one field stand together.
     assert found["arm"].to_list()[:3] == ["arm 0", "arm 1", "arm 4"]
@@ -125,9 +125,9 @@ def test_arms_of_one_label_keep_their_names() -> None:
 
 def test_arms_that_differ_are_named_only_where_both_pictures_agree() -> None:
     sentence = sensitivity.differing(
-        [Comparison("a", "b", {"own_accuracy": None, "displacement": None})]
+        [Comparison("a", "b", {"own_accuracy": None, "displacement": None})], {"b": "rate 1"}
     )
-    assert "it can't be told for 1 (b)" in sentence
+    assert "it can't be told for 1 (rate 1)" in sentence
 
 
 def specs(test: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the pictures say, in sentences: frames in, words out."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -135,33 +136,69 @@ def _untold(points: pl.DataFrame, arms: tuple[str, str], matched_by: str) -> str
     return f"too few checkpoints in a range in common: {'; '.join(reached)}"
 
 
-def _verdict(points: pl.DataFrame, first: str, second: str) -> str:
+Outcome = Literal["differ", "same", "contradict", "undecided", "untold"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms at equal accuracy and at equal displacement; None where nothing can be compared."""
+
+    first: str
+    second: str
+    found: dict[str, Contrast | None]
+
+    @property
+    def told(self) -> list[Contrast]:
+        """What could be compared."""
+        return [each for each in self.found.values() if each is not None]
+
+    @property
+    def outcome(self) -> Outcome:
+        """``differ`` and ``same`` only where both pictures say so."""
+        verdicts = [each.differs for each in self.told]
+        if not verdicts:
+            return "untold"
+        if len(verdicts) < len(self.found) or any(verdicts) != all(verdicts):
+            return "undecided"
+        if not any(verdicts):
+            return "same"
+        signs = {each.difference > 0 for each in self.told}
+        return "differ" if len(signs) == 1 else "contradict"
+
+
+def compared(points: pl.DataFrame, first: str, second: str) -> Comparison:
+    """Compare two arms in both pictures; ``points`` as in ``matched_arms``."""
     found = {name: contrast(points, first, second, name) for name in MATCHED_BY}
-    told = {name: each for name, each in found.items() if each is not None}
+    return Comparison(first, second, found)
+
+
+def details(points: pl.DataFrame, comparison: Comparison) -> str:
+    """Say what each picture shows, with its figures, or why it shows nothing."""
     phrases = []
     for name, place in MATCHED_BY.items():
-        each = found[name]
+        each = comparison.found[name]
         if each is None:
-            reason = _untold(points, (first, second), name)
+            reason = _untold(points, (comparison.first, comparison.second), name)
             phrases.append(f"at {place} it can't be told ({reason})")
         else:
             verdict = "they differ" if each.differs else "no difference shows"
             phrases.append(f"at {place} {verdict} {_said(each, name)}")
-    both = "; ".join(phrases)
-    pair = f"{plain(first)} against {plain(second)}"
-    if not told:
-        return f"Whether the arms differ can't be told, {pair}: {both}."
-    if len(told) == 1:
-        return f"This picture alone does not decide, {pair}: {both}."
-    verdicts = [each.differs for each in told.values()]
-    signs = {each.difference > 0 for each in told.values()}
-    if all(verdicts) and len(signs) == 1:
-        return f"**The arms differ**, {pair}: {both}."
-    if all(verdicts):
-        return f"The two pictures contradict each other and do not decide, {pair}: {both}."
-    if any(verdicts):
-        return f"This picture alone does not decide, {pair}: {both}."
-    return f"No difference between the arms shows, {pair}: {both}."
+    return "; ".join(phrases)
+
+
+OPENINGS: dict[Outcome, str] = {
+    "differ": "**The arms differ**",
+    "same": "No difference between the arms shows",
+    "contradict": "The two pictures contradict each other and do not decide",
+    "undecided": "This picture alone does not decide",
+    "untold": "Whether the arms differ can't be told",
+}
+
+
+def _verdict(points: pl.DataFrame, first: str, second: str) -> str:
+    comparison = compared(points, first, second)
+    opening = OPENINGS[comparison.outcome]
+    return f"{opening}, {plain(first)} against {plain(second)}: {details(points, comparison)}."
 
 
 def matched_arms(points: pl.DataFrame, arms: list[str]) -> list[str]:

@@ -13,12 +13,14 @@ from app.views import (
     divergences,
     freezing,
     lab,
+    labels,
     memory,
     methods,
     noise,
     overview,
     probes,
     runs,
+    sensitivity,
     trajectories,
 )
 from app.words import plain
@@ -49,6 +51,8 @@ PAGES = (
         "Temporal consistency", "consistency", ":material/grid_on:", consistency.render, section=""
     ),
     Page("Splice lab", "lab", ":material/science:", lab.render, section=""),
+    Page("Labels and controls", "labels", ":material/label_off:", labels.render),
+    Page("Sensitivity", "sensitivity", ":material/tune:", sensitivity.render),
     Page("Corruption", "corruption", ":material/blur_on:", corruptions.render),
     Page("Freezing", "freezing", ":material/ac_unit:", freezing.render),
     Page("Probes", "probes", ":material/straighten:", probes.render),

@@ -153,6 +153,21 @@ def means_of_arms(cells: pl.DataFrame, arms: dict[str, str]) -> pl.DataFrame:
     ).drop("sd", "undefined", "runs")
 
 
+def with_stored_limits(points: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Put the limits of retention that are ``stored`` in the place of those of ``matched``.
+
+    ``stored``: rows of ``queries.retentions``, of the runs' own cubes.
+    """
+    key = ["run_id", "eval_id", "norm", "dtype", "shallow_step"]
+    ends = ["retention_low", "retention_high"]
+    known = stored.select(*key, *(pl.col(end).alias(f"{end}_stored") for end in ends))
+    return (
+        points.join(known, on=key, how="left", maintain_order="left")
+        .with_columns(pl.coalesce(f"{end}_stored", end).alias(end) for end in ends)
+        .drop(f"{end}_stored" for end in ends)
+    )
+
+
 def against_control(cells: pl.DataFrame, of_control: pl.DataFrame, metric: str) -> pl.DataFrame:
     """Put ``of_control`` and ``difference`` beside the metric of each cell; null without either."""
     key = ["run_id", "cut", "shallow_step", "deep_step"]

@@ -209,11 +209,23 @@ class ArmReader:
             return None
         steps = {*table.steps, *(round(epoch * clock.per_epoch) for epoch in table.epochs)}
         place = f"arms[{self.index}].replay"
+        if table.window and steps:
+            raise InputError(
+                f"{place}: expected a window of its own checkpoints or steps of its parent, got "
+                "both; keep one"
+            )
+        if table.source == "current" and (steps or table.window):
+            raise InputError(
+                f"{place}: expected no steps, epochs or window beside source = 'current', which "
+                "draws on no checkpoint; leave them out"
+            )
         return Replay(
             depth=self._cut(cuts, "replay", table.cut),
             steps=tuple(sorted(steps)),
             share=table.share,
             from_step=clock.step(place, table.from_step, table.from_epoch, 0),
+            window=table.window,
+            source=table.source,
         )
 
     def _branch(self, seeds: Seeds, clock: _Clock) -> Branch | None:

@@ -201,7 +201,10 @@ class Replay:
     From ``from_step`` on, the first ``share`` of each mini-batch passes through blocks
     1 .. ``depth`` of one stored checkpoint (evaluation mode, no gradient), drawn anew for every
     mini-batch: among ``steps`` of the parent, or, where these are empty, among all that this run
-    has stored so far. With ``share = 1`` its own shallow part therefore stands still.
+    has stored so far, or the latest ``window`` of them. With ``share = 1`` its own shallow part
+    therefore stands still; with less nothing is frozen, and replay is a way to train.
+    ``source = "current"``, a control of the same cost: the share passes, in the same mode and
+    without gradient, through the run's own shallow part as it is, so that nothing is old.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -209,6 +212,8 @@ class Replay:
     steps: tuple[Step, ...] = ()
     share: PositiveShare = 1.0
     from_step: Step = 0
+    window: Count | None = None
+    source: Literal["stored", "current"] = "stored"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from featdyn_engine.analyses.registry import ANALYSES, EXTRA_RUNS, MEASUREMENTS, SUMMARIES
 from featdyn_engine.arms import ArmReader, StudyRun
+from featdyn_engine.comparisons import refuse_unequal_labels
 from featdyn_engine.domain import Device, InputError, Unit
 from featdyn_engine.study_file import StudyFile
 from featdyn_engine.sweeps import expanded
@@ -159,6 +160,7 @@ def _study(text: str, home: Path, device: Device) -> Study:
                 "none; add an arm with its data, network, training and seeds that neither "
                 "branches, freezes nor replays"
             )
+    refuse_unequal_labels(study.runs)
     try:
         study.units(home)
     except InputError as problem:

@@ -77,6 +77,8 @@ class ReplayTable(_Section):
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     from_step: Step | None = None
     from_epoch: Epochs | None = None
+    window: Annotated[int, Field(gt=0)] | None = None
+    source: Literal["stored", "current"] = "stored"
 
 
 class Arm(_Section):

@@ -26,6 +26,7 @@ TABLES = {
     "displacement": "displacement",
     "consistency": "consistency",
     "horizons": "horizons",
+    "retentions": "retentions",
     "comparators": "comparators",
     "connectivity": "connectivity",
     "probes": "probes",
@@ -47,6 +48,7 @@ NO_UNITS = ("studies", "failures")
 COMPANIONS = (
     "predictions",
     "horizons",
+    "retentions",
     "trajectory_quality",
     "trajectory_contours",
     "trajectory_images",

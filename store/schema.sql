@@ -73,7 +73,10 @@ CREATE TABLE base.consistency (
     excess_high DOUBLE,
     n BIGINT,
     checkpoints INTEGER,
-    resamples INTEGER
+    resamples INTEGER,
+    asymmetry DOUBLE,
+    asymmetry_low DOUBLE,
+    asymmetry_high DOUBLE
 );
 
 CREATE TABLE base.corruptions (
@@ -400,6 +403,25 @@ CREATE TABLE base.probes (
     strength DOUBLE
 );
 
+CREATE TABLE base.retentions (
+    unit_id VARCHAR,
+    run_id VARCHAR,
+    eval_id VARCHAR,
+    split VARCHAR,
+    cut VARCHAR,
+    depth INTEGER,
+    norm VARCHAR,
+    dtype VARCHAR,
+    control VARCHAR,
+    replicate INTEGER,
+    shallow_step BIGINT,
+    deep_step BIGINT,
+    retention DOUBLE,
+    retention_low DOUBLE,
+    retention_high DOUBLE,
+    n BIGINT
+);
+
 CREATE TABLE base.schema_migrations (
     version INTEGER,
     name VARCHAR
@@ -567,10 +589,11 @@ CREATE VIEW connectivity AS SELECT r.run_id, eval_id, split, path, cut, depth, s
 
 CREATE VIEW consistency AS SELECT r.run_id, eval_id, split, cut, depth, norm, dtype, control,
     replicate, measure, weighting, pairs, score, score_low, score_high, excess, excess_low,
-    excess_high, n, checkpoints, resamples FROM (base.consistency AS r INNER JOIN base.units AS u ON
-    ((u.unit_id = r.unit_id))) WHERE (r.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY
-    (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, norm, dtype, control, replicate,
-    measure, weighting, pairs ORDER BY u.finished_at DESC, u.unit_id) = 1);
+    excess_high, asymmetry, asymmetry_low, asymmetry_high, n, checkpoints, resamples FROM
+    (base.consistency AS r INNER JOIN base.units AS u ON ((u.unit_id = r.unit_id))) WHERE (r.run_id
+    = ANY(SELECT * FROM base.wanted_runs)) QUALIFY (row_number() OVER (PARTITION BY r.run_id,
+    eval_id, cut, norm, dtype, control, replicate, measure, weighting, pairs ORDER BY u.finished_at
+    DESC, u.unit_id) = 1);
 
 CREATE VIEW corruptions AS SELECT r.run_id, eval_id, split, corruption, severity, step, norm, n,
     correct, accuracy, accuracy_low, accuracy_high FROM (base.corruptions AS r INNER JOIN base.units
@@ -656,6 +679,12 @@ CREATE VIEW probes AS SELECT r.run_id, eval_id, split, cut, depth, step, norm, f
     (r.run_id = ANY(SELECT * FROM base.wanted_runs)) QUALIFY (row_number() OVER (PARTITION BY
     r.run_id, eval_id, cut, step, norm, fit_labels, pool ORDER BY u.finished_at DESC, u.unit_id) =
     1);
+
+CREATE VIEW retentions AS SELECT r.run_id, eval_id, split, cut, depth, norm, dtype, control,
+    replicate, shallow_step, deep_step, retention, retention_low, retention_high, n FROM
+    (base.retentions AS r INNER JOIN base.units AS u ON ((u.unit_id = r.unit_id))) WHERE (r.run_id =
+    ANY(SELECT * FROM base.wanted_runs)) QUALIFY (row_number() OVER (PARTITION BY r.run_id, eval_id,
+    cut, norm, dtype, control, replicate, shallow_step ORDER BY u.finished_at DESC, u.unit_id) = 1);
 
 CREATE VIEW runs AS SELECT r.run_id, r.study, r."name", r.arm, r."role", COALESCE((r.config ->>
     '$.data.title'), (r.config ->> '$.data.name')) AS dataset, (r.config ->> '$.network.name') AS

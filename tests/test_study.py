@@ -120,7 +120,7 @@ def test_epochs_are_turned_into_steps() -> None:
 
 def test_an_arm_overrides_what_it_names_and_no_more() -> None:
     option = 'training = { lr = 0.2 }\ndata = { train_size = 64 }\nnetwork = { name = "resnet20" }'
-    first, second = (run.config for run in parse(with_arm_option(option)).runs)
+    first, second = (run.config for run in parse(changed("label_noise = 1.0", option)).runs)
     assert (first.recipe.lr, second.recipe.lr) == (0.05, 0.2)
     assert (first.data.train_size, second.data.train_size) == (96, 64)
     assert second.recipe.batch_size == first.recipe.batch_size == 32
@@ -277,7 +277,8 @@ def test_a_wrong_value_of_the_study_is_not_blamed_on_an_arm_that_overrides_anoth
 
 
 def test_an_arm_that_names_its_steps_replaces_the_epochs_of_the_study() -> None:
-    text = with_arm_option("training = { steps = 20 }").replace("steps = 20\n", "epochs = 7\n", 1)
+    text = changed("label_noise = 1.0", "training = { steps = 20 }")
+    text = text.replace("steps = 20\n", "epochs = 7\n", 1)
     runs = parse(text).runs
     assert [run.config.recipe.steps for run in runs] == [21, 20]
 

@@ -90,26 +90,32 @@ def corruption_over_time(rows: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
     )
 
 
-def score_slopes(scores: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
-    """Scores TC on clean images and on corrupted ones, joined by a line for each run and cut.
+def slopes(
+    rows: pl.DataFrame, arms: list[str], heading: str, axis: str, number: str, over: str
+) -> alt.LayerChart:
+    """Draw a quantity on clean and on corrupted images, joined by a line for each run.
 
-    ``scores``: run_id, arm, cut, set (``clean`` or the corruption), score, score_low, score_high.
+    ``rows``: run_id, run, arm, cut, set (``clean`` or the corruption), value, low, high, n.
+    ``heading`` and ``axis`` name the quantity, ``number`` is its format, ``over`` says what the
+    bars are.
     """
-    base = alt.Chart(scores).encode(
-        x=alt.X("set:N", sort=None, title=None, axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("score:Q", title="TC of accuracy", axis=alt.Axis(tickCount=5)),
-        color=arm_colour(arms, scores["arm"]),
-        detail=["run_id:N", "cut:N"],
+    # Whole intervals, and all or nothing in sight.
+    low, high = rows["low"].drop_nulls(), rows["high"].drop_nulls()
+    scale = alt.Scale(domain=[min(0, *low), max(1, *high)])
+    base = alt.Chart(rows).encode(
+        x=alt.X("set:N", sort=None, title=None, axis=alt.Axis(labelAngle=0, labelLimit=PANEL)),
+        y=alt.Y("value:Q", title=axis, scale=scale, axis=alt.Axis(tickCount=5, format=number)),
+        color=arm_colour(arms, rows["arm"]),
+        detail="run_id:N",
     )
-    bars = base.mark_rule(opacity=0.5).encode(
-        y=alt.Y("score_low:Q", title="TC of accuracy"), y2="score_high:Q"
-    )
+    bars = base.mark_rule(opacity=0.5).encode(y=alt.Y("low:Q", title=axis), y2="high:Q")
     tooltip = [
+        alt.Tooltip("run:N"),
         alt.Tooltip("cut:N"),
         alt.Tooltip("set:N", title="images"),
-        alt.Tooltip("score:Q", format=".3f"),
-        alt.Tooltip("score_low:Q", title="95 % over examples, from", format=".3f"),
-        alt.Tooltip("score_high:Q", title="to", format=".3f"),
+        alt.Tooltip("value:Q", title=axis, format=number),
+        alt.Tooltip("low:Q", title="95 % over examples, from", format=number),
+        alt.Tooltip("high:Q", title="to", format=number),
         alt.Tooltip("n:Q", title="examples", format=","),
     ]
     marks = base.mark_point(filled=True, size=35, opacity=1).encode(tooltip=tooltip)
@@ -117,5 +123,5 @@ def score_slopes(scores: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
         autosize=PLOT_SIZE,
         width=PANEL,
         height=PANEL,
-        title=title("Score on clean and corrupted images", "bars: 95 % over examples, bootstrap"),
+        title=title(heading, f"bars: 95 % over examples, {over}"),
     )

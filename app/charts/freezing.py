@@ -9,16 +9,25 @@ FROZEN = "shallow part frozen"
 DEEP = "deep block frozen (control)"
 FINAL = "final shallow part, frozen"
 REPLAY = "replay"
+CURRENT = "replay of current features (control)"
 # Dashes and marks say what was done; colour says the depth.
-DASHES = {FROZEN: [1, 0], DEEP: [5, 4], FINAL: [1, 0], REPLAY: [1, 3]}
-MARKS = {FROZEN: "circles", DEEP: "dashed, squares", FINAL: "diamonds", REPLAY: "hollow"}
-SHAPES = {FROZEN: "circle", DEEP: "square", FINAL: "diamond", REPLAY: "circle"}
+DASHES = {FROZEN: [1, 0], DEEP: [5, 4], FINAL: [1, 0], REPLAY: [1, 3], CURRENT: [1, 3]}
+MARKS = {
+    FROZEN: "circles",
+    DEEP: "dashed, squares",
+    FINAL: "diamonds",
+    REPLAY: "hollow",
+    CURRENT: "hollow squares",
+}
+SHAPES = {FROZEN: "circle", DEEP: "square", FINAL: "diamond", REPLAY: "circle", CURRENT: "square"}
 
 
 def kinds(conditions: pl.DataFrame) -> pl.DataFrame:
     """Name what was done to each condition in a column ``kind``; null for the unfrozen ones."""
     kind = (
-        pl.when("replay")
+        pl.when(pl.col("source") == "current")
+        .then(pl.lit(CURRENT))
+        .when("replay")
         .then(pl.lit(REPLAY))
         .when(pl.col("part") == "shallow")
         .then(pl.lit(FROZEN))
@@ -105,7 +114,7 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
     for kind in used:
         marks = base.transform_filter(alt.datum.kind == kind)
         layers.append(
-            marks.mark_point(filled=kind != REPLAY, size=70, opacity=1).encode(
+            marks.mark_point(filled=kind not in (REPLAY, CURRENT), size=70, opacity=1).encode(
                 y=y,
                 shape=alt.Shape(
                     "kind:N",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from app.selection import EvaluationSet, evaluation_sets, matched, unique_cubes
+from app.selection import EvaluationSet, evaluation_sets, matched, unique_cubes, with_stored_limits
 from store import queries
 from store.connection import reading
 from store.queries.over_seeds import half_width
@@ -88,7 +88,9 @@ class Gallery:
             pl.lit(self.norm).alias("norm"), pl.lit(split).alias("split")
         )
         points = unique_cubes(rows, self.clean_set(split).eval_ids)
-        return self.named(matched(points, self.cells(split, cut)))
+        stored = self.ask("retentions", self.run_ids, split, cut)
+        own = stored.filter(pl.col("control") == "none")
+        return self.named(with_stored_limits(matched(points, self.cells(split, cut)), own))
 
 
 @dataclass(frozen=True)

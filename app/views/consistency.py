@@ -53,7 +53,7 @@ def render() -> None:
 
 def _picture(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> None:
     """Draw the matrices, retention at equal accuracy and displacement; say what they show."""
-    points = contrast.points_of(scene, at_cut)
+    points = scene.points(at_cut)
     with st.container(horizontal=True, gap="small"):
         if scene.over_seeds:
             contrast.mean_matrices(scene, at_cut)

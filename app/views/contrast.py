@@ -7,8 +7,7 @@ import polars as pl
 import streamlit as st
 
 from app import charts, findings
-from app.cached import ask
-from app.selection import estimates, matched, means_of_arms, unique_cubes
+from app.selection import estimates, means_of_arms
 from app.views.figure import figure
 from app.views.scene import Scene
 from app.words import plain
@@ -104,18 +103,6 @@ def matched_pictures(scene: Scene, points: pl.DataFrame) -> None:
                     "matched_points", n=max(points["n"].to_list()), rest=WILSON
                 ),
             )
-
-
-def points_of(scene: Scene, at_cut: pl.DataFrame) -> pl.DataFrame:
-    """Each earlier checkpoint under the final deep part, its retention with its limits."""
-    rows = [
-        ask("matched_points", scene.run_ids, scene.shown.split, scene.cut, norm).with_columns(
-            pl.lit(norm).alias("norm"), pl.lit(scene.shown.split).alias("split")
-        )
-        for norm in scene.norms
-    ]
-    points = unique_cubes(pl.concat(rows), scene.shown.eval_ids)
-    return scene.named(matched(points, at_cut))
 
 
 def undefined(cells: pl.DataFrame, names: dict[str, str], metric: str) -> list[str]:

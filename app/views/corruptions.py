@@ -7,6 +7,7 @@ from app import charts, controls
 from app.cached import ask
 from app.charts import epoch_label
 from app.exports import Provenance
+from app.views import corrupted_consistency
 from app.views.figure import figure
 from app.views.study_choice import choose_study
 from app.words import plain
@@ -60,21 +61,9 @@ def render() -> None:
             name="clean and corrupted accuracy along training",
             provenance=Provenance(study, of_runs, ("corruptions",), basis),
         )
-        scores = _slopes(runs)
-        if not scores.is_empty():
-            figure(
-                charts.score_slopes(scores, arms),
-                scores,
-                about=(
-                    "The consistency score of each run and cut on clean images, joined to its "
-                    "score on corrupted ones. A level line: splices keep as much on images that "
-                    "the network never saw."
-                ),
-                name="scores, clean, corrupted",
-                provenance=Provenance(study, of_runs, ("corrupted_scores",), basis),
-            )
     _finding(chosen)
     st.caption(basis)
+    corrupted_consistency.render(runs, kind)
     with st.expander("Numbers"):
         st.dataframe(ask("corruption_errors", tuple(runs["run_id"])), hide_index=True)
         st.dataframe(rows, hide_index=True)
@@ -107,7 +96,7 @@ def _checkpoint(rows: pl.DataFrame) -> tuple[pl.DataFrame, str]:
 
 
 def _kind(rows: pl.DataFrame) -> tuple[str, int]:
-    """Draw the choice of the corruption that is followed along training."""
+    """Draw the choice of the corruption that is followed, along training and in splices."""
     found = (
         rows.filter(pl.col("corruption") != "none")
         .select("corruption", "severity")
@@ -116,7 +105,7 @@ def _kind(rows: pl.DataFrame) -> tuple[str, int]:
         .rows()
     )
     sets = {f"{kind} {severity}": (kind, severity) for kind, severity in found}
-    return sets[controls.select("Along training", "kind", list(sets), list(sets)[-1])]
+    return sets[controls.select("Corruption followed", "kind", list(sets), list(sets)[-1])]
 
 
 def _along_training(rows: pl.DataFrame, kind: tuple[str, int]) -> pl.DataFrame:
@@ -124,35 +113,6 @@ def _along_training(rows: pl.DataFrame, kind: tuple[str, int]) -> pl.DataFrame:
     clean = rows.filter(pl.col("corruption") == "none").with_columns(pl.lit(CLEAN).alias("set"))
     of_kind = rows.filter(pl.col("corruption") == name, pl.col("severity") == severity)
     return pl.concat([clean, of_kind.with_columns(pl.lit(f"{name} {severity}").alias("set"))])
-
-
-def _slopes(runs: pl.DataFrame) -> pl.DataFrame:
-    """Scores on both kinds of images, long: a row a run, cut and set; one corruption."""
-    scores = ask("corrupted_scores", tuple(runs["run_id"]))
-    if scores.is_empty():
-        return scores
-    scores = scores.join(
-        scores.select("norm", "dtype", "corruption", "severity").head(1),
-        on=["norm", "dtype", "corruption", "severity"],
-        how="semi",
-        maintain_order="left",
-    ).join(runs.select("run_id", "arm"), on="run_id")
-    kept = ["run_id", "arm", "cut", "n"]
-    clean = scores.select(
-        *kept,
-        pl.lit(CLEAN).alias("set"),
-        pl.col("clean").alias("score"),
-        pl.col("clean_low").alias("score_low"),
-        pl.col("clean_high").alias("score_high"),
-    )
-    corrupted = scores.select(
-        *kept,
-        pl.format("{} {}", "corruption", "severity").alias("set"),
-        "score",
-        "score_low",
-        "score_high",
-    )
-    return pl.concat([clean, corrupted])
 
 
 def _finding(chosen: pl.DataFrame) -> None:

@@ -6,6 +6,7 @@ import streamlit as st
 from app import charts, controls
 from app.cached import ask
 from app.exports import Provenance
+from app.views import replays
 from app.views.figure import figure
 from app.views.study_choice import choose_study
 
@@ -19,6 +20,8 @@ cut = ["stage1.2", "stage2.2"]
 from_epoch = [0, 5, 20]
 part = ["shallow", "deep"]"""
 UNFROZEN = (pl.col("part") == "none") & ~pl.col("replay")
+# With a smaller share the shallow part goes on learning: that is the section on replay.
+STANDS_STILL = (pl.col("part") != "none") | (pl.col("share") == 1)
 
 
 def render() -> None:
@@ -27,11 +30,11 @@ def render() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         study, runs = choose_study()
         conditions = ask("freezing", study)
-        disturbed = conditions.filter(~UNFROZEN)
+        disturbed = conditions.filter(STANDS_STILL)
         if not disturbed.is_empty():
             shown = _chosen(conditions, disturbed)
     if disturbed.is_empty():
-        st.info("No finished run of this study is frozen or replays. A grid is asked for so:")
+        st.info("Nothing stands still in a finished run of this study. A grid is asked for so:")
         st.code(EXAMPLE, language="toml")
     else:
         figure(
@@ -63,6 +66,7 @@ def render() -> None:
             "Arms that are neither frozen nor replayed, at their last step; n = "
             f"{max(recipes['n'].to_list()):,} test examples. Intervals: Student's t over seeds."
         )
+    replays.render(study)
     if not conditions.is_empty():
         with st.expander("Numbers"):
             st.dataframe(conditions.drop("setting"), hide_index=True)

@@ -60,7 +60,7 @@ def _contrast(scene: Scene, runs: pl.DataFrame) -> None:
     if not names:
         st.info("No splices of this study's arms yet.")
         return
-    points = contrast.points_of(scene, at_cut)
+    points = scene.points(at_cut)
     with st.container(horizontal=True, gap="small"):
         contrast.matrices(scene, at_cut, names)
         with st.container(horizontal=True, gap="small", width="content"):

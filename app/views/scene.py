@@ -1,5 +1,6 @@
 """What the page on temporal consistency is looking at, as its controls say."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -8,7 +9,13 @@ import streamlit as st
 from app import controls
 from app.cached import ask
 from app.exports import Provenance
-from app.selection import EvaluationSet, evaluation_sets, unique_cubes
+from app.selection import (
+    EvaluationSet,
+    evaluation_sets,
+    matched,
+    unique_cubes,
+    with_stored_limits,
+)
 from app.views.study_choice import choose_study
 from app.words import plain
 
@@ -91,6 +98,23 @@ class Scene:
         ]
         return unique_cubes(pl.concat(rows), self.shown.eval_ids)
 
+    def points(self, at_cut: pl.DataFrame) -> pl.DataFrame:
+        """Retention of each earlier shallow part under the last deep part, named, with limits.
+
+        ``at_cut``: the runs' cells at the cut. Limits are Fieller's where ``consistency`` has
+        stored them, else those of ``selection.matched``.
+        """
+        rows = [
+            ask("matched_points", self.run_ids, self.shown.split, self.cut, norm).with_columns(
+                pl.lit(norm).alias("norm"), pl.lit(self.shown.split).alias("split")
+            )
+            for norm in self.norms
+        ]
+        points = matched(unique_cubes(pl.concat(rows), self.shown.eval_ids), at_cut)
+        stored = ask("retentions", self.run_ids, self.shown.split, self.cut)
+        own = stored.filter(pl.col("control") == "none")
+        return self.named(with_stored_limits(points, own))
+
 
 def headline(study: str, runs: pl.DataFrame) -> Scene | None:
     """Return what a study is shown by where nothing is chosen; None without splices."""
@@ -129,7 +153,7 @@ def usual_cut(cuts: list[str]) -> str:
     return cuts[len(cuts) // 3]
 
 
-def choose() -> Scene | None:
+def choose(metrics: Sequence[str] = METRICS) -> Scene | None:
     """Draw the row of controls; None, with a sentence, where the study has no splices yet."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         study, runs = choose_study()
@@ -149,7 +173,9 @@ def choose() -> Scene | None:
             key = controls.select(
                 "Set", f"{split}_set", list(of_split), key, lambda one: of_split[one].title
             )
-        metric = controls.segments("Metric", "metric", METRICS, METRICS[0])
+        metric = metrics[0]
+        if len(metrics) > 1:
+            metric = controls.segments("Metric", "metric", metrics, metric)
         norms = [norm for norm in NORMS if norm in set(choices["norm"])]
         usual = usual_norms(norms)
         norm = controls.segments("BatchNorm", "norm", usual, usual[0])

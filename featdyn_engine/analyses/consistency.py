@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from featdyn_engine.analyses.predicted import Cube, by_cut, read, refuse_gaps
+from featdyn_engine.analyses.retained import retention_rows
 from featdyn_engine.analyses.scored import Bootstrap, Control, Recorded, score_rows
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import (
@@ -53,6 +54,9 @@ TABLE = pa.schema(
         ("excess", pa.float64()),
         ("excess_low", pa.float64()),
         ("excess_high", pa.float64()),
+        ("asymmetry", pa.float64()),
+        ("asymmetry_low", pa.float64()),
+        ("asymmetry_high", pa.float64()),
         ("n", pa.int64()),
         ("checkpoints", pa.int32()),
         ("resamples", pa.int32()),
@@ -68,7 +72,22 @@ HORIZONS = pa.schema(
         ("n", pa.int64()),
     ]
 )
+RETENTIONS = pa.schema(
+    [
+        *_OF,
+        ("control", pa.string()),
+        ("replicate", pa.int32()),
+        ("shallow_step", pa.int64()),
+        ("deep_step", pa.int64()),
+        ("retention", pa.float64()),
+        ("retention_low", pa.float64()),
+        ("retention_high", pa.float64()),
+        ("n", pa.int64()),
+    ]
+)
 EPS = (0.01, 0.05)
+# Part of a unit's identity: it goes up when its rows say more, so that they are made anew.
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +152,12 @@ def units_over(
         planned.append(
             Unit(
                 kind="consistency",
-                unit_id=identity(("consistency", spec)),
+                unit_id=identity(("consistency", VERSION, spec)),
                 label=f"consistency {spec.evaluation.split} {spec.norm}",
                 spec=spec,
                 run_id=spec.run.run_id,
                 needs=(spec.run.run_id, spec.evaluation.eval_id, *needs),
-                companions=("horizons",),
+                companions=("horizons", "retentions"),
             )
         )
     return planned
@@ -181,9 +200,10 @@ def _place(spec: Any) -> tuple[str, str, str, str]:
 
 
 def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[str, pa.Table]:
-    """Score every cut: rows of TABLE as ``consistency``, of HORIZONS as ``horizons``.
+    """Score every cut: rows of TABLE as ``consistency``, and of its companions.
 
-    Raises InputError for parts that are missing, or lack cells that the scores need.
+    Those of HORIZONS are ``horizons``, those of RETENTIONS ``retentions``. Raises InputError for
+    parts that are missing, or lack cells that the scores need.
     """
     examples = evaluation.load(spec.evaluation, home)
     targets = examples.labels
@@ -200,19 +220,23 @@ def compute(spec: Spec, home: Path, progress: Callable[[float], None]) -> dict[s
     controls = [(control, by_cut(control.unit_ids, home)) for control in spec.controls]
     scores: list[dict[str, Any]] = []
     horizons: list[dict[str, Any]] = []
+    retentions: list[dict[str, Any]] = []
     for done, (cut, parts) in enumerate(main.items()):
         cube = read(parts, cut, n)
         shared = _shared(spec, cut, n)
         horizons += [shared | row for row in _horizons(cube, targets)]
         scores += [shared | row for row in score_rows(setting, cube)]
+        retentions += [shared | row for row in retention_rows(setting, cube)]
         for control, others in controls:
             if cut in others:
                 nulled = Recorded(control, read(others[cut], cut, n))
                 scores += [shared | row for row in score_rows(setting, cube, nulled)]
+                retentions += [shared | row for row in retention_rows(setting, cube, nulled)]
         progress((done + 1) / len(main))
     return {
         "consistency": pa.Table.from_pylist(scores, TABLE),
         "horizons": pa.Table.from_pylist(horizons, HORIZONS),
+        "retentions": pa.Table.from_pylist(retentions, RETENTIONS),
     }
 
 

@@ -178,7 +178,8 @@ def _limits(name: str, found: memory.Estimates) -> dict[str, Any]:
 def example_row(shared: Mapping[str, Any], cells: Cells, rates: Sequence[float]) -> dict[str, Any]:
     """Return the row of EXAMPLES: the memory of each example over forward pairs, and its mean.
 
-    ``rates``: of every update up to the last step. Pairs are weighed as those of the score, in cumulative learning rate; with fewer than 8
+    ``rates``: of every update up to the last step. Pairs are weighed as those of the score, in
+    cumulative learning rate; with fewer than 8
     checkpoints past the first 5 % of the updates there is no memory to tell.
     """
     total = cells.steps[-1]

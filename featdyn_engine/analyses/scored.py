@@ -78,13 +78,14 @@ def score_rows(
     weights = [each.weights for each in wanted if each.weights is not None]
     found = None
     if weights:
+        predicted, there = cube.on(steps)
+        needed = torch.stack(weights).ne(0).any(dim=0)
         of_control = None
         if null is not None:
             of_control, present = null.cube.on(steps)
-            needed = torch.stack(weights).ne(0).any(dim=0)
             refuse_gaps(f"control {control.name}", present, needed)
         found = bootstrap(
-            cube.on(steps)[0],
+            predicted,
             setting.targets,
             setting.classes,
             torch.stack(weights),
@@ -92,6 +93,8 @@ def score_rows(
             # Of the seed alone: every cut and control is scored on the same draws.
             generator("consistency bootstrap", setting.seed),
             of_control,
+            # The opposite pairs are no part of a score: a cube may lack them.
+            asymmetry=null is None and bool(there[needed.T].all()),
         )
     place = 0
     for each in wanted:
@@ -105,13 +108,15 @@ def score_rows(
         if found is None or each.weights is None:
             yield from (row | {"measure": measure} for measure in ("accuracy", "agreement"))
             continue
-        for measure, score, excess in (
-            ("accuracy", found.accuracy, found.accuracy_excess),
-            ("agreement", found.agreement, found.agreement_excess),
+        for measure, score, excess, asymmetry in (
+            ("accuracy", found.accuracy, found.accuracy_excess, found.accuracy_asymmetry),
+            ("agreement", found.agreement, found.agreement_excess, found.agreement_asymmetry),
         ):
             columns = _limits("score", score, place)
             if excess is not None:
                 columns |= _limits("excess", excess, place)
+            if asymmetry is not None:
+                columns |= _limits("asymmetry", asymmetry, place)
             yield row | {"measure": measure} | columns
         place += 1
 

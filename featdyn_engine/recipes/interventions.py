@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from featdyn_engine.domain import Freeze, RunConfig
+from featdyn_engine.domain import Freeze, Replay, RunConfig
 from featdyn_engine.randomness import generator
 
 # Stored networks kept in memory; ViT-B/16 takes a third of a gigabyte.
@@ -95,18 +95,27 @@ class Interventions:
         replay = self.config.replay
         if replay is None or step < replay.from_step:
             return self.forward(images)
-        steps = replay.steps or tuple(self.steps_so_far())
-        stream = generator("replay", self.config.seeds.order, step)
-        drawn = steps[int(torch.randint(len(steps), (1,), generator=stream))]
         # Mini-batches come in random order: the first ones are as good as any.
         count = round(replay.share * len(images))
         with torch.no_grad():
-            features = self.replayed(drawn)[: replay.depth](images[:count])
+            features = self._replayed_part(replay, step)(images[:count])
+        if replay.source == "current":
+            # What it lent goes on learning.
+            self.set_mode(step)
         if count < len(images):
             fresh = self.network[: replay.depth](images[count:])
             features = torch.cat([features, fresh])
         logits: Tensor = self.network[replay.depth :](features)
         return logits
+
+    def _replayed_part(self, replay: Replay, step: int) -> nn.Module:
+        """Return the shallow part, in evaluation mode, that the update from ``step`` on replays."""
+        if replay.source == "current":
+            return self.network[: replay.depth].eval()
+        steps = replay.steps or tuple(self.steps_so_far())[-(replay.window or 0) :]
+        stream = generator("replay", self.config.seeds.order, step)
+        drawn = steps[int(torch.randint(len(steps), (1,), generator=stream))]
+        return self.replayed(drawn)[: replay.depth]
 
 
 def average(states: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:

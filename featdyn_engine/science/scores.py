@@ -37,13 +37,16 @@ class Estimate:
 class Scores:
     """Scores of P sets of pairs, by accuracy and by agreement, and the run's excess over them.
 
-    With a control the scores are the control's, and the excess is the run's score minus it.
+    With a control the scores are the control's, and the excess is the run's score minus it. The
+    asymmetry is a run's own: its score minus that of the same pairs the other way round.
     """
 
     accuracy: Estimate
     agreement: Estimate
     accuracy_excess: Estimate | None = None
     agreement_excess: Estimate | None = None
+    accuracy_asymmetry: Estimate | None = None
+    agreement_asymmetry: Estimate | None = None
 
 
 def bootstrap(
@@ -54,13 +57,14 @@ def bootstrap(
     resamples: int,
     generator: torch.Generator,
     control: Tensor | None = None,
+    asymmetry: bool = False,
 ) -> Scores:
     """Score a cube, or a control against it, with bootstrap intervals over examples.
 
     cube: uint8 (T, T, N), class predicted by g_t h_s, rows s, columns t; targets: int64 (N,), the
     labels; classes: K; weights: float64 (P, T, T), for P sets of pairs, each with a positive sum;
     control: as the cube, another shallow part under the same g_t. Only cells with a weight, and
-    the run's diagonal, are read.
+    the run's diagonal, are read; with ``asymmetry``, which no control has, also those opposite.
 
     A resample draws N examples with replacement and takes them in every cell, in the cube and the
     control alike: cells share their examples. Scores are functions of means over examples of
@@ -74,6 +78,8 @@ def bootstrap(
     Raises ValueError for shapes that don't match, or labels outside 0 to K - 1.
     """
     _check(cube, targets, classes, weights, control)
+    if asymmetry and control is None:
+        weights = torch.cat([weights, weights.transpose(1, 2)])
     below = torch.diag_embed(weights.sum(dim=1))
     own = _Sums(_tally(cube, below, classes))
     cubes = [cube] if control is None else [cube, control]
@@ -101,6 +107,15 @@ def bootstrap(
     by_accuracy = [torch.cat([each[0][i] for each in drawn]) for i in range(len(cubes))]
     by_agreement = [torch.cat([each[1][i] for each in drawn]) for i in range(len(cubes))]
     every = torch.ones_like(kept)
+    if asymmetry and control is None:
+        accuracy_score, of_accuracy = _there_and_back(accuracy[0], by_accuracy[0], kept)
+        agreement_score, of_agreement = _there_and_back(agreement[0], by_agreement[0], every)
+        return Scores(
+            accuracy_score,
+            agreement_score,
+            accuracy_asymmetry=of_accuracy,
+            agreement_asymmetry=of_agreement,
+        )
     scores = (
         _estimate(accuracy[-1], by_accuracy[-1], kept),
         _estimate(agreement[-1], by_agreement[-1], every),
@@ -174,6 +189,17 @@ def _counts(n: int, resamples: int, generator: torch.Generator) -> Iterator[Tens
         drawn = torch.randint(n, size, generator=generator)
         counts = torch.zeros(size, dtype=torch.float64)
         yield counts.scatter_add_(1, drawn, torch.ones(1, 1, dtype=torch.float64).expand(size))
+
+
+def _there_and_back(value: Tensor, drawn: Tensor, kept: Tensor) -> tuple[Estimate, Estimate]:
+    """Score of P sets of pairs, and minus that of their opposites, which are the last P of 2 P."""
+    there, back = value.chunk(2, dim=1)
+    drawn_there, drawn_back = drawn.chunk(2, dim=1)
+    first, second = kept.chunk(2)
+    return (
+        _estimate(there, drawn_there, first),
+        _estimate(there - back, drawn_there - drawn_back, first & second),
+    )
 
 
 def _estimate(value: Tensor, drawn: Tensor, kept: Tensor) -> Estimate:

@@ -29,6 +29,8 @@ from store.queries.memory import (
 from store.queries.noise import noise_alignment, noise_spectra, noise_tests
 from store.queries.predictions import per_class, prediction_pair
 from store.queries.probes import probe_agreement, probe_points, probes
+from store.queries.replay import replay
+from store.queries.retentions import corrupted_retentions, retentions
 from store.queries.runs import (
     checkpoints,
     control_runs,
@@ -50,6 +52,7 @@ from store.queries.scores import (
     horizons,
     scores_over_seeds,
 )
+from store.queries.sensitivity import arm_settings, sensitivity
 from store.queries.trajectories import (
     trajectories,
     trajectory_contours,
@@ -60,6 +63,7 @@ from store.queries.trajectories import (
 from store.queries.upkeep import orphan_rows, preview, stored_units, view_columns
 
 __all__ = [
+    "arm_settings",
     "asymmetry",
     "bound_terms",
     "checkpoints",
@@ -67,6 +71,7 @@ __all__ = [
     "connectivity",
     "consistency_scores",
     "control_runs",
+    "corrupted_retentions",
     "corrupted_scores",
     "corruption_errors",
     "corruptions",
@@ -98,7 +103,10 @@ __all__ = [
     "probe_agreement",
     "probe_points",
     "probes",
+    "replay",
+    "retentions",
     "scores_over_seeds",
+    "sensitivity",
     "splice_cells",
     "splice_choices",
     "stored_cell",

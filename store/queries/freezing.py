@@ -23,6 +23,7 @@ TOLD = [
     "frozen_from_epoch",
     "weights_of",
     "share",
+    "source",
     "step",
     "n",
 ]
@@ -35,8 +36,9 @@ def freezing(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
     ``setting`` is the same for conditions that differ in freezing and replay alone; so a sweep of
     optimisers, batch sizes or learning rates has one row with ``part = 'none'`` a setting.
     ``part``: ``none``, ``shallow``, ``deep`` (the control), ``final`` (the parent's shallow part of
-    step ``weights_of``); ``replay`` beside it. ``frozen_depth``, ``frozen_from`` and its epoch are
-    those of the freezing, or of the replay where nothing is frozen. ``accuracy`` is the mean over
+    step ``weights_of``); ``replay`` beside it, of the features of ``source``. ``frozen_depth``,
+    ``frozen_from`` and its epoch are those of the freezing, or of the replay where nothing is
+    frozen. ``accuracy`` is the mean over
     ``n_seeds`` runs at their last step, ``accuracy_low`` and ``accuracy_high`` its 95 % limits by
     Student's t over seeds, NULL for one. ``difference`` is the mean over the ``n_pairs`` seeds of
     accuracy minus that of the run of the same setting and seeds that neither freezes nor replays,
@@ -69,6 +71,8 @@ def freezing(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
             f.epoch / f.step AS epochs_a_step,
             (r.config ->> '$.freeze.weights_of')::BIGINT AS weights_of,
             (r.config ->> '$.replay.share')::DOUBLE AS share,
+            CASE WHEN r.replay THEN coalesce(r.config ->> '$.replay.source', 'stored') END
+                AS source,
             r.config ->> '$.freeze' AS freeze,
             r.config ->> '$.replay' AS replayed,
             r.config ->> '$.seeds' AS seeds,

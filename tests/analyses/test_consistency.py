@@ -9,6 +9,7 @@ from torch import Tensor
 
 from featdyn_engine.analyses.consistency import (
     HORIZONS,
+    RETENTIONS,
     TABLE,
     Settings,
     Spec,
@@ -256,6 +257,58 @@ def test_horizons_are_those_of_the_stored_predictions(
     assert [row["censored"] for row in wide] == expected.censored.tolist()
     assert wide[15]["horizon"] == 25
     assert wide[15]["deep_step"] == 75
+
+
+def test_a_run_has_an_asymmetry_and_a_control_or_a_cube_without_backward_cells_has_none(
+    home: Path, own: Tensor
+) -> None:
+    # Backward cells lose all.
+    backward = own.clone()
+    below = torch.ones(own.shape[:2]).tril(-1).bool()
+    backward[below] = (own.diagonal(dim1=0, dim2=1).T[None].expand(own.shape)[below] + 1) % 10
+    store(home, "own", backward)
+    store(home, "null", own)
+    rows = scores(with_control("other_seed"), home)
+    for row in of(rows, control="none", measure="agreement"):
+        assert row["asymmetry"] == pytest.approx(row["score"])
+        assert float(str(row["asymmetry_low"])) > 0.5
+    assert {row["asymmetry"] for row in of(rows, control="other_seed")} == {None}
+    store(home, "own", own, kept=lambda s, t: s <= t)
+    forward = scores(SPEC, home)
+    assert {row["asymmetry"] for row in forward} == {None}
+    assert all(row["score"] is not None for row in forward)
+
+
+def test_retentions_are_those_of_each_earlier_shallow_part_under_the_last_deep_part(
+    home: Path, own: Tensor, targets: Tensor
+) -> None:
+    null = cube(targets, 0.3, 1)
+    store(home, "null", null, kept=lambda s, t: s < t)
+    table = compute(with_control("other_seed"), home, silent)["retentions"]
+    assert table.schema == RETENTIONS
+    rows = table.to_pylist()
+    labels = torch.bincount(targets, minlength=10).double() / 200
+
+    def above(predicted: Tensor) -> float:
+        shares = torch.bincount(predicted.long(), minlength=10).double() / 200
+        return float((predicted == targets).double().mean() - (labels * shares).sum())
+
+    for name, predicted in (("none", own), ("other_seed", null)):
+        found = of(rows, control=name)
+        assert [row["shallow_step"] for row in found] == STEPS[:-1]
+        assert {row["deep_step"] for row in found} == {100}
+        for i, row in enumerate(found):
+            assert row["retention"] == pytest.approx(above(predicted[i, -1]) / above(own[-1, -1]))
+            assert row["retention_low"] < row["retention"] < row["retention_high"]
+
+
+def test_a_last_network_near_chance_has_no_retention(home: Path, own: Tensor) -> None:
+    guessing = own.clone()
+    guessing[:, -1] = 3
+    store(home, "own", guessing)
+    rows = compute(SPEC, home, silent)["retentions"].to_pylist()
+    assert len(rows) == len(STEPS) - 1
+    assert {row[f"retention{end}"] for row in rows for end in ("", "_low", "_high")} == {None}
 
 
 def test_the_same_spec_gives_the_same_rows_another_seed_other_limits(home: Path) -> None:

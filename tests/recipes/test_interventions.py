@@ -224,6 +224,55 @@ def test_a_run_replays_its_own_checkpoints_and_resumes(tmp_path: Path) -> None:
     assert not equal(state(plain, PERCEPTRON, 3), state(tmp_path / "whole", OWN, 3))
 
 
+WINDOW = replace(OWN, replay=Replay(depth=1, share=0.5, from_step=2, window=2))
+CURRENT = replace(OWN, replay=Replay(depth=1, share=0.5, from_step=2, source="current"))
+
+
+def one_update(run: RunConfig, home: Path, shallow: nn.Sequential, step: int) -> nn.Sequential:
+    """By hand: the first half of the mini-batch through ``shallow``, the rest through its own."""
+    own = build(run.network, DIGITS)
+    own.load_state_dict(state(home, run, step))
+    data = data_registry.load(run.data, HERE)
+    epoch, position = divmod(step, 5)
+    order = torch.randperm(44, generator=generator("order", run.seeds.order, epoch))
+    chosen = order[8 * position : 8 * position + 8]
+    images = data.normalise(data.train_images[chosen])
+    with torch.no_grad():
+        replayed = shallow.eval()[:1](images[:4])
+    own.train()
+    logits = own[1:](torch.cat([replayed, own[:1](images[4:])]))
+    F.cross_entropy(logits, data.train_labels[chosen]).backward()
+    torch.optim.SGD(own.parameters(), lr=0.05).step()
+    return own
+
+
+def test_a_window_draws_on_its_latest_checkpoints_alone(tmp_path: Path) -> None:
+    run = with_recipe(WINDOW, momentum=0.0, weight_decay=0.0)
+    train(run, tmp_path)
+    for step in (6, 7, 8):
+        stream = generator("replay", run.seeds.order, step)
+        drawn = (step - 1, step)[int(torch.randint(2, (1,), generator=stream))]
+        shallow = build(run.network, DIGITS)
+        shallow.load_state_dict(state(tmp_path, run, drawn))
+        expected = one_update(run, tmp_path, shallow, step).state_dict()
+        assert equal(expected, state(tmp_path, run, step + 1))
+
+
+def test_the_control_of_replay_takes_its_own_features_as_they_are(tmp_path: Path) -> None:
+    run = with_recipe(CURRENT, momentum=0.0, weight_decay=0.0)
+    train(run, tmp_path)
+    shallow = build(run.network, DIGITS)
+    shallow.load_state_dict(state(tmp_path, run, 6))
+    assert equal(one_update(run, tmp_path, shallow, 6).state_dict(), state(tmp_path, run, 7))
+    for name in BLOCKS:
+        assert moves(tmp_path, run, name, 0)
+
+
+def test_fields_that_are_not_used_leave_the_identity_alone() -> None:
+    assert Replay(depth=1) == Replay(depth=1, window=None, source="stored")
+    assert len({OWN.run_id, WINDOW.run_id, CURRENT.run_id}) == 3
+
+
 BRANCHED = replace(PERCEPTRON, branch=Branch(step=6, order=7))
 
 

@@ -167,6 +167,41 @@ def test_value_and_limits_are_those_of_a_bootstrap_cell_by_cell() -> None:
         assert limits == pytest.approx(points.tolist())
 
 
+def test_the_asymmetry_is_the_score_minus_that_of_the_same_pairs_the_other_way_round() -> None:
+    size, n, resamples = 8, 90, 30
+    cube, targets = random_cube(size, n, 3, 6), balanced(n, 3)
+    cube[torch.ones(size, size).tril(-1).bool()] = random_cube(1, n, 3, 7, right=0.3)[0, 0]
+    weights = weights_on(grid(size))
+    found = bootstrap(cube, targets, 3, weights, resamples, stream(9), asymmetry=True)
+    plain = bootstrap(cube, targets, 3, weights, resamples, stream(9))
+    assert found.accuracy.low.tolist() == pytest.approx(plain.accuracy.low.tolist())
+    assert plain.accuracy_asymmetry is None
+    assert found.accuracy_asymmetry is not None
+
+    def gap(drawn: Tensor) -> float:
+        there = naive(cube, cube, targets, weights[0], drawn)
+        return there - naive(cube, cube, targets, weights[0].T, drawn)
+
+    assert float(found.accuracy_asymmetry.value[0]) == pytest.approx(gap(torch.arange(n)))
+    draws = torch.randint(n, (resamples, n), generator=stream(9))
+    points = torch.tensor([gap(each) for each in draws], dtype=torch.float64).quantile(
+        torch.tensor([0.025, 0.975], dtype=torch.float64)
+    )
+    limits = [float(found.accuracy_asymmetry.low[0]), float(found.accuracy_asymmetry.high[0])]
+    assert limits == pytest.approx(points.tolist())
+
+
+def test_a_cube_that_is_the_same_both_ways_has_no_asymmetry() -> None:
+    cube = random_cube(8, 120, 4, 12)
+    same = torch.where(torch.ones(8, 8).triu().bool()[..., None], cube, cube.transpose(0, 1))
+    for t in range(8):
+        same[t, t] = same[0, 0]
+    found = bootstrap(same, balanced(120, 4), 4, weights_on(grid(8)), 20, stream(), asymmetry=True)
+    assert found.accuracy_asymmetry is not None
+    assert found.accuracy_asymmetry.value[0] == pytest.approx(0)
+    assert found.accuracy_asymmetry.high[0] == pytest.approx(0)
+
+
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     cube, weights = random_cube(8, 300, 3, 10), weights_on(grid(8))
     whole = bootstrap(cube, balanced(300, 3), 3, weights, 20, stream())

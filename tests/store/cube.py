@@ -53,6 +53,9 @@ TYPES = {
     "excess": pa.float64(),
     "excess_low": pa.float64(),
     "excess_high": pa.float64(),
+    "asymmetry": pa.float64(),
+    "asymmetry_low": pa.float64(),
+    "asymmetry_high": pa.float64(),
 }
 
 
@@ -191,7 +194,7 @@ def study_rows(controls: bool = True) -> list[dict[str, Any]]:
                     "data": {"name": "digits"},
                     "network": {"name": "mlp", "norm_layer": "batch"},
                     "recipe": {"optimizer": "sgd"},
-                    "label_noise": 0.0,
+                    "label_noise": 1.0 if arm == "random" else 0.0,
                     "seeds": {"init": seed, "order": seed, "labels": 0},
                 }
             ),
@@ -296,6 +299,9 @@ def _consistency_rows(run: str) -> list[dict[str, Any]]:
             "excess": None if control == "none" else 0.3,
             "excess_low": None if control == "none" else 0.2,
             "excess_high": None if control == "none" else 0.4,
+            "asymmetry": 0.1 if control == "none" else None,
+            "asymmetry_low": 0.05 if control == "none" else None,
+            "asymmetry_high": 0.15 if control == "none" else None,
             "n": N,
             "checkpoints": 8,
             "resamples": 1000,
@@ -328,6 +334,38 @@ def _horizon_rows(run: str) -> list[dict[str, Any]]:
         for cut, depth in CUTS
         for t in STEPS
         for eps in (0.01, 0.05)
+    ]
+
+
+def kept(run: str, control: str, eval_id: str, step: int) -> float:
+    """A made-up retention under the last deep part: it grows; a control's is a quarter of it."""
+    whole = 0.6 + 0.1 * STEPS.index(step) - (0.3 if eval_id == FOGGY else 0)
+    return (whole - (0.2 if run == RANDOM else 0)) * (1 if control == "none" else 0.25)
+
+
+def _retention_rows(run: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "run_id": run,
+            "eval_id": eval_id,
+            "split": SETS[eval_id][0],
+            "cut": cut,
+            "depth": depth,
+            "norm": "inherit",
+            "dtype": "float32",
+            "control": control,
+            "replicate": 0,
+            "shallow_step": s,
+            "deep_step": STEPS[-1],
+            "retention": kept(run, control, eval_id, s),
+            "retention_low": kept(run, control, eval_id, s) - 0.05,
+            "retention_high": kept(run, control, eval_id, s) + 0.05,
+            "n": N,
+        }
+        for eval_id in SETS
+        for cut, depth in CUTS
+        for control in (("none", "other_seed") if run == TRUE else ("none",))
+        for s in STEPS[:-1]
     ]
 
 
@@ -524,6 +562,7 @@ def corruption_rows(run: str) -> list[dict[str, Any]]:
 # Companions, and the kind of the unit that writes them here.
 MAIN = {
     "horizons": "consistency",
+    "retentions": "consistency",
     "trajectory_quality": "trajectories",
     "trajectory_contours": "trajectories",
     "trajectory_images": "trajectories",
@@ -611,6 +650,7 @@ def write_all(home: Path) -> list[Path]:
             ("displacement", _displacement_rows(run)),
             ("consistency", _consistency_rows(run)),
             ("horizons", _horizon_rows(run)),
+            ("retentions", _retention_rows(run)),
             ("comparators", _comparator_rows(run)),
             ("connectivity", _connectivity_rows(run)),
             ("probes", probe_rows(run)),

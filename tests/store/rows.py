@@ -26,6 +26,7 @@ VIEWS = (
     "noise_tests",
     "predictions",
     "probes",
+    "retentions",
     "runs",
     "splices",
     "study_runs",

@@ -180,6 +180,29 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         "score score_low score_high",
         ["run_id", "depth", "norm"],
     ),
+    "arm_settings": (
+        OF_STUDY,
+        "arm dataset train_size network norm_layer optimizer lr batch_size weight_decay steps "
+        "augmentation label_noise pixels_permuted n_seeds",
+        [],
+    ),
+    "sensitivity": (
+        (cube.STUDY, [cube.TEST], "stem", ["inherit"]),
+        "arm quantity control value low high over n_seeds n checkpoints",
+        [],
+    ),
+    "retentions": (
+        (RUNS, "test", "stem"),
+        "run_id eval_id cut depth norm dtype control replicate shallow_step deep_step "
+        "shallow_epoch retention retention_low retention_high own_accuracy displacement n",
+        ["run_id"],
+    ),
+    "corrupted_retentions": (
+        OF_RUNS,
+        "run_id cut depth norm dtype n corruption severity shallow_step shallow_epoch deep_step "
+        "eval_id clean clean_low clean_high retention retention_low retention_high",
+        ["run_id", "depth", "norm"],
+    ),
     "probes": (
         OF_RUNS,
         "run_id eval_id split cut depth step norm fit_labels pool n correct accuracy accuracy_low "
@@ -304,10 +327,11 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
     ),
 }
 # The study made up by hand has no rows for these: see test_companions.py, test_freezing_queries.py,
-# test_run_queries.py.
+# test_replay_queries.py, test_run_queries.py.
 FINDINGS: dict[str, tuple[Any, ...]] = {
     "orphan_rows": (),
     "freezing": OF_STUDY,
+    "replay": OF_STUDY,
     "integrity_flags": OF_RUNS,
     "preview": ("checkpoints", 3),
 }

@@ -1,0 +1,122 @@
+"""The section on consistency under corruption: retention and score, clean beside corrupted."""
+
+import polars as pl
+import streamlit as st
+
+from app import charts, controls, retained
+from app.cached import ask
+from app.charts import epoch_label
+
+CLEAN = "clean"
+
+
+def render(runs: pl.DataFrame, kind: tuple[str, int]) -> None:
+    """Draw the section for one kind and severity; ``runs``: those of the study, in its order."""
+    st.subheader("Does consistency extend to corrupted images?", anchor=False)
+    stored = ask("corrupted_retentions", tuple(runs["run_id"]))
+    scores = ask("corrupted_scores", tuple(runs["run_id"]))
+    name = f"{kind[0]} {kind[1]}"
+    both = pl.concat([each.select("corruption", "severity") for each in (stored, scores)])
+    there = both.unique().sort("corruption", "severity").rows()
+    if kind not in there:
+        has = ", ".join(f"{corruption} {severity}" for corruption, severity in there)
+        st.info(
+            f"No splices on {name.replace('_', ' ')} yet"
+            + (f"; there are some on {has.replace('_', ' ')}. " if has else ". ")
+            + 'Put its set beside the clean one, of as many images, and `kind = "consistency"`:'
+        )
+        st.code(
+            '[[analyses]]\nkind = "splices"\nevaluations = [\n    { split = "test" },\n'
+            f'    {{ split = "test", corruption = "{kind[0]}", severity = {kind[1]} }},\n]',
+            language="toml",
+        )
+        return
+    arms = runs["arm"].unique(maintain_order=True).to_list()
+    told = runs.select("run_id", "arm", pl.col("name").alias("run"))
+    stored, scores = (_of(each, kind, told) for each in (stored, scores))
+    cuts = pl.concat([each.select("cut", "depth") for each in (stored, scores)]).unique()
+    names = cuts.sort("depth")["cut"].to_list()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        cut = controls.slider("Cut after block", "cut", names, names[len(names) // 3])
+        stored, scores = (each.filter(pl.col("cut") == cut) for each in (stored, scores))
+        if not stored.is_empty():
+            stored, epoch = _step(stored)
+    kept = stored.filter(pl.col("clean").is_not_null(), pl.col("retention").is_not_null())
+    with st.container(horizontal=True, gap="medium"):
+        if not kept.is_empty():
+            chart = charts.slopes(
+                _long(kept, "retention"),
+                arms,
+                f"Retention, shallow part of epoch {epoch}",
+                "retention under the final deep part",
+                ".0%",
+                "Fieller",
+            )
+            st.altair_chart(chart, width="content", alt="retention, clean and corrupted")
+        if not scores.is_empty():
+            chart = charts.slopes(
+                _long(scores, "score"), arms, "Score", "TC of accuracy", ".2~f", "bootstrap"
+            )
+            st.altair_chart(chart, width="content", alt="scores, clean and corrupted")
+    if kept.is_empty():
+        st.caption(
+            "Retention is not in the store here, or not defined: on one of the sets the last "
+            "network is too close to chance."
+        )
+    else:
+        st.markdown(retained.finding(kept, name.replace("_", " "), epoch, arms))
+    rows = kept if scores.is_empty() else scores
+    st.caption(
+        f"{retained.rule()} The same pictures clean and under {name.replace('_', ' ')}; cut after "
+        f"{cut}, BatchNorm `{rows['norm'][0]}`: statistics are never estimated on corrupted "
+        f"images; n = {rows['n'][0]:,}. A line a run."
+    )
+
+
+def _of(rows: pl.DataFrame, kind: tuple[str, int], told: pl.DataFrame) -> pl.DataFrame:
+    """Rows of one corruption, of one normalisation and number format a run, with their arms."""
+    chosen = rows.filter(pl.col("corruption") == kind[0], pl.col("severity") == kind[1])
+    variant = ["norm", "dtype", "n", "eval_id"]
+    best = (
+        chosen.select("run_id", *variant)
+        .unique()
+        .sort("run_id", pl.col("dtype") != "float32", *variant)
+        .unique("run_id", keep="first")
+    )
+    whole = chosen.join(best, on=["run_id", *variant], how="semi", maintain_order="left")
+    return told.join(whole, on="run_id", maintain_order="left_right")
+
+
+def _step(stored: pl.DataFrame) -> tuple[pl.DataFrame, str]:
+    """Draw the choice of the earlier checkpoint; return its rows, and its epoch."""
+    epochs = dict(
+        stored.filter(pl.col("shallow_epoch").is_not_null())
+        .select(pl.col("shallow_step").cast(pl.String), "shallow_epoch")
+        .unique(maintain_order=True)
+        .sort("shallow_epoch")
+        .rows()
+    )
+    steps = list(epochs)
+    # Late enough that something has been learned.
+    step = controls.slider("Shallow part of step", "shallow", steps, steps[len(steps) // 2])
+    return stored.filter(pl.col("shallow_step") == int(step)), epoch_label(epochs[step])
+
+
+def _long(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Give a row a run and set: clean, then corrupted, whose column is ``name``."""
+    kept = ["run_id", "run", "arm", "cut", "n"]
+    clean = rows.select(
+        *kept,
+        pl.lit(CLEAN).alias("set"),
+        pl.col("clean").alias("value"),
+        pl.col("clean_low").alias("low"),
+        pl.col("clean_high").alias("high"),
+    )
+    corrupted = rows.select(
+        *kept,
+        pl.format("{} {}", pl.col("corruption").str.replace_all("_", " "), "severity").alias("set"),
+        pl.col(name).alias("value"),
+        pl.col(f"{name}_low").alias("low"),
+        pl.col(f"{name}_high").alias("high"),
+    )
+    return pl.concat([clean, corrupted])

@@ -1,0 +1,138 @@
+"""Labels and controls: what is left of consistency where the supervision means nothing?"""
+
+import polars as pl
+import streamlit as st
+
+from app import charts, findings
+from app import labels as rules
+from app.cached import ask
+from app.views.scene import Scene, choose
+from featdyn_engine.domain import CONTROLS
+
+EXAMPLE = """[[arms]]
+name = "true labels"
+
+[[arms]]
+name = "random labels"
+sweep.label_noise = [0.2, 0.4, 0.6, 0.8, 1.0]
+
+[[arms]]
+name = "permuted pixels"
+data = { permute_pixels = true }"""
+
+
+def render() -> None:
+    """Draw the page."""
+    st.header("Labels and controls", anchor=False)
+    scene = choose(["accuracy"])
+    if scene is None:
+        return
+    settings = ask("arm_settings", scene.study)
+    compared = rules.supervision(settings)
+    if compared is None:
+        st.info(
+            "No arm of this study has random labels or permuted pixels beside one of true labels. "
+            "A study asks for them so:"
+        )
+        st.code(EXAMPLE, language="toml")
+        return
+    cells = scene.cells().filter(pl.col("cut") == scene.cut)
+    points = scene.points(cells) if not cells.is_empty() else pl.DataFrame()
+    if not points.is_empty():
+        points = points.filter(pl.col("arm").is_in(compared.arms))
+    if points.is_empty():
+        st.info(
+            "No retention of these arms on this set at this cut: no splices, or networks too close "
+            "to chance. On the training set each arm is scored against the labels that it saw."
+        )
+        return
+    _pictures(scene, settings, compared, points)
+    present = set(points["arm"])
+    first, *others = compared.arms
+    comparisons = [
+        findings.compared(points, first, each)
+        for each in others
+        if first in present and each in present
+    ]
+    if comparisons:
+        st.markdown(rules.headline(comparisons))
+        with st.expander("Each arm against that of true labels, in both pictures", expanded=True):
+            for sentence in rules.sentences(points, comparisons):
+                st.markdown(sentence)
+        st.caption(f"{findings.matched_basis(points)} {rules.rule()}")
+    absent = [arm for arm in compared.arms if arm not in present]
+    if absent:
+        st.caption(
+            f"Not drawn: {', '.join(absent)}. No retention on this set: its networks are within "
+            "9 standard errors of chance, or it has no splices here."
+        )
+    for arm, reason in compared.left_out.items():
+        st.warning(
+            f"{arm} is not compared: {reason}. Arms of other labels must be trained on the same "
+            "images in the same number of steps."
+        )
+    with st.expander("The numbers behind the pictures"):
+        st.dataframe(points, hide_index=True)
+
+
+def _pictures(
+    scene: Scene, settings: pl.DataFrame, compared: rules.Supervision, points: pl.DataFrame
+) -> None:
+    of_arms = settings.filter(pl.col("arm").is_in(compared.arms))
+    shares = dict(of_arms.select("arm", "label_noise").iter_rows())
+    present = set(points["arm"])
+    noise = {arm: shares[arm] for arm in compared.arms if arm in present}
+    permuted = set(of_arms.filter("pixels_permuted")["arm"])
+    nulls = _nulls(scene, set(points["run_id"]))
+    with st.container(horizontal=True, gap="medium"):
+        for matched_by in findings.MATCHED_BY:
+            if points[matched_by].null_count() < len(points):
+                chart = charts.retention_by_noise(
+                    points, rules.bands(nulls, matched_by), matched_by, noise, permuted
+                )
+                alt = f"retention by share of random labels against {matched_by.replace('_', ' ')}"
+                st.altair_chart(chart, width="content", alt=alt)
+        scores = _scores(scene, of_arms)
+        if not scores.is_empty():
+            st.altair_chart(
+                charts.score_by_noise(scores, scene.measure),
+                width="content",
+                alt="score by share of random labels",
+            )
+    if nulls.is_empty():
+        st.caption(
+            'No nulls of this set here: `kind = "controls"` and `kind = "consistency"` in the '
+            "`[[analyses]]` of the study ask for them."
+        )
+    else:
+        st.caption(
+            "Grey: nulls, at the accuracy and displacement of the step that they stand in for; "
+            "bands from the lowest to the highest 95 % limit over examples of "
+            f"{nulls['run_id'].n_unique()} runs."
+        )
+    if points["displacement"].null_count() == len(points):
+        st.caption(
+            'Displacement is not in the store for this set: add `kind = "displacement"` to the '
+            "`[[analyses]]` of the study."
+        )
+
+
+def _nulls(scene: Scene, run_ids: set[str]) -> pl.DataFrame:
+    """Retention of the controls of the runs shown, in the order of the controls."""
+    stored = ask("retentions", scene.run_ids, scene.shown.split, scene.cut)
+    return stored.filter(
+        pl.col("control").is_in(list(CONTROLS)),
+        pl.col("run_id").is_in(list(run_ids)),
+        pl.col("eval_id").is_in(scene.shown.eval_ids),
+        pl.col("dtype") == "float32",
+        pl.col("norm").is_in(scene.norms) | (pl.col("control") == "other_seed_matched"),
+    ).sort(pl.col("control").cast(pl.Enum(list(CONTROLS))), maintain_order=True)
+
+
+def _scores(scene: Scene, of_arms: pl.DataFrame) -> pl.DataFrame:
+    rows = ask(
+        "sensitivity", scene.study, scene.shown.eval_ids, scene.cut, scene.norms, scene.measure
+    ).filter(pl.col("quantity") == "score", pl.col("value").is_not_null())
+    pixels = pl.when("pixels_permuted").then(pl.lit("permuted")).otherwise(pl.lit("in place"))
+    told = of_arms.select("arm", "label_noise", pixels.alias("pixels"))
+    return rows.join(told, on="arm", maintain_order="left")

@@ -220,6 +220,8 @@ def matched_basis(points: pl.DataFrame) -> str:
     counts = dict(seeds.iter_rows())
     if min(counts.values()) > 1:
         of_arms = ", ".join(f"{count} of {plain(arm)}" for arm, count in counts.items())
+        if len(counts) > 2 and len(set(counts.values())) == 1:
+            of_arms = f"{next(iter(counts.values()))} of each arm"
         variance = f"over seeds (t; {of_arms}), the examples held fixed"
     else:
         variance = "over examples; of some arm there is one seed, so nothing about other trainings"

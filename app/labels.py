@@ -14,6 +14,8 @@ from app.findings import Comparison
 
 # A fall to less than this share of what true labels retain, in both pictures.
 COLLAPSE = 0.5
+# A fall that an interval must exclude before it says that there is none.
+LARGE = 0.1
 GRID = 41
 
 
@@ -21,11 +23,16 @@ GRID = 41
 class Supervision:
     """Arms of a study that differ in labels or pixels alone, the one of true labels first.
 
-    ``left_out``: arms that are not compared, with the reason.
+    ``names``: how pictures call each arm; ``left_out``: arms that are not compared, and why.
     """
 
-    arms: tuple[str, ...]
+    names: dict[str, str]
     left_out: dict[str, str]
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms, in the order of their noise, permuted pixels last."""
+        return tuple(self.names)
 
 
 def supervision(settings: pl.DataFrame) -> Supervision | None:
@@ -42,7 +49,7 @@ def supervision(settings: pl.DataFrame) -> Supervision | None:
         return None
     first = plain.row(0, named=True)
     alike = [name for name in settings.columns if name not in ("arm", "n_seeds", *varied)]
-    kept, left_out = [], {}
+    names, left_out = {first["arm"]: "true labels"}, {}
     for arm in others.sort("pixels_permuted", "label_noise", maintain_order=True).iter_rows(
         named=True
     ):
@@ -54,8 +61,17 @@ def supervision(settings: pl.DataFrame) -> Supervision | None:
             )
             left_out[arm["arm"]] = told
         else:
-            kept.append(arm["arm"])
-    return Supervision((first["arm"], *kept), left_out)
+            names[arm["arm"]] = _name(arm["label_noise"], arm["pixels_permuted"])
+    if len(set(names.values())) < len(names):
+        names = {arm: arm for arm in names}
+    return Supervision(names, left_out)
+
+
+def _name(label_noise: float, permuted: bool) -> str:
+    """Call an arm by what its supervision lacks."""
+    if not permuted:
+        return f"{label_noise:.0%} random labels"
+    return "permuted pixels" + (f", {label_noise:.0%} random labels" if label_noise else "")
 
 
 def bands(nulls: pl.DataFrame, matched_by: str) -> pl.DataFrame:
@@ -103,9 +119,10 @@ def bands(nulls: pl.DataFrame, matched_by: str) -> pl.DataFrame:
 
 
 def _word(comparison: Comparison) -> str:
-    """``collapses``, ``falls``, ``rises``, ``stays`` or ``untold``."""
+    """``collapses``, ``falls``, ``rises``, ``stays``, ``open`` or ``untold``."""
     if comparison.outcome == "same":
-        return "stays"
+        excluded = all(each.difference_high < LARGE for each in comparison.told)
+        return "stays" if excluded else "open"
     if comparison.outcome != "differ":
         return "untold"
     if comparison.told[0].difference < 0:
@@ -119,6 +136,7 @@ OPENINGS = {
     "falls": "**Consistency is lower**, but does not collapse, with {}",
     "rises": "**Consistency is higher** with {}",
     "stays": "**No fall of consistency shows** with {}",
+    "open": "No fall shows, and none of 10 points is excluded, with {}",
     "untold": "Whether consistency falls is not decided with {}",
 }
 
@@ -128,11 +146,13 @@ def headline(comparisons: Sequence[Comparison]) -> str:
     by_word: dict[str, list[str]] = {}
     for each in comparisons:
         by_word.setdefault(_word(each), []).append(each.second)
-    return "; ".join(
+    said = [
         opening.format(", ".join(by_word[word]))
         for word, opening in OPENINGS.items()
         if word in by_word
-    ) + (f" (against {comparisons[0].first}, at equal accuracy and at equal displacement).")
+    ]
+    against = f"against {comparisons[0].first}, at equal accuracy and at equal displacement"
+    return f"{'. '.join(said)} ({against})."
 
 
 def sentences(points: pl.DataFrame, comparisons: Sequence[Comparison]) -> list[str]:
@@ -146,6 +166,7 @@ def rule() -> str:
         "Lower: in both pictures, by at least "
         f"{100 * findings.LEAST_DIFFERENCE:.0f} points with an interval that leaves out 0. "
         f"Collapses: besides, in both less than {COLLAPSE:.0%} of what true labels retain. No fall "
-        "shows: neither picture shows a difference. Not decided: they disagree, or one is missing. "
+        "shows: neither picture shows a difference, and both intervals exclude a fall of "
+        f"{100 * LARGE:.0f} points. Not decided: they disagree, or one is missing. "
         "The rule is ours, not the paper's."
     )

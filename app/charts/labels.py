@@ -67,7 +67,7 @@ def retention_by_noise(
                         range=[DASHES[i % len(DASHES)] for i in range(len(controls))],
                     ),
                     legend=alt.Legend(
-                        orient="bottom", columns=2, symbolType="stroke", symbolStrokeColor=QUIET
+                        orient="top", columns=2, symbolType="stroke", symbolStrokeColor=QUIET
                     ),
                 ),
                 tooltip=[
@@ -84,7 +84,7 @@ def retention_by_noise(
             "arm:N",
             title=None,
             scale=_supervision(arms, noise, permuted),
-            legend=alt.Legend(orient="bottom", columns=1, labelLimit=PANEL, symbolOpacity=1),
+            legend=alt.Legend(orient="bottom", columns=2, labelLimit=PANEL // 2, symbolOpacity=1),
         ),
         detail="run:N",
     )

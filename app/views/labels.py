@@ -39,7 +39,9 @@ def render() -> None:
     cells = scene.cells().filter(pl.col("cut") == scene.cut)
     points = scene.points(cells) if not cells.is_empty() else pl.DataFrame()
     if not points.is_empty():
-        points = points.filter(pl.col("arm").is_in(compared.arms))
+        points = points.filter(pl.col("arm").is_in(compared.arms)).with_columns(
+            pl.col("arm").replace(compared.names)
+        )
     if points.is_empty():
         st.info(
             "No retention of these arms on this set at this cut: no splices, or networks too close "
@@ -48,7 +50,7 @@ def render() -> None:
         return
     _pictures(scene, settings, compared, points)
     present = set(points["arm"])
-    first, *others = compared.arms
+    first, *others = compared.names.values()
     comparisons = [
         findings.compared(points, first, each)
         for each in others
@@ -60,7 +62,7 @@ def render() -> None:
             for sentence in rules.sentences(points, comparisons):
                 st.markdown(sentence)
         st.caption(f"{findings.matched_basis(points)} {rules.rule()}")
-    absent = [arm for arm in compared.arms if arm not in present]
+    absent = [name for name in compared.names.values() if name not in present]
     if absent:
         st.caption(
             f"Not drawn: {', '.join(absent)}. No retention on this set: its networks are within "
@@ -81,8 +83,8 @@ def _pictures(
     of_arms = settings.filter(pl.col("arm").is_in(compared.arms))
     shares = dict(of_arms.select("arm", "label_noise").iter_rows())
     present = set(points["arm"])
-    noise = {arm: shares[arm] for arm in compared.arms if arm in present}
-    permuted = set(of_arms.filter("pixels_permuted")["arm"])
+    noise = {name: shares[arm] for arm, name in compared.names.items() if name in present}
+    permuted = {compared.names[arm] for arm in of_arms.filter("pixels_permuted")["arm"]}
     nulls = _nulls(scene, set(points["run_id"]))
     with st.container(horizontal=True, gap="medium"):
         for matched_by in findings.MATCHED_BY:

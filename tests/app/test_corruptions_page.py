@@ -1,10 +1,15 @@
 """The page of corruptions, on the study made up by hand and on one without them."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
+from app import retained
+from app.charts import slopes
 from store.results import ingest
 from tests.app.test_views import opened, text_of
 from tests.store import cube
@@ -34,6 +39,112 @@ def test_the_link_chooses_the_checkpoint(cube_home: Path, monkeypatch: pytest.Mo
     assert not test.warning
     clean = cube.probe_correct(cube.TRUE, "none", cube.STEPS[0])
     assert f"Clean images: **{100 * clean / cube.N:.1f}%** right" in text_of(test)
+
+
+@pytest.fixture
+def own_home(cube_home: Path, tmp_path: Path) -> Path:
+    """A copy of the study made up by hand that a test may change."""
+    return Path(shutil.copytree(cube_home, tmp_path / "cube"))
+
+
+def with_snow(home: Path) -> str:
+    """Plant another corruption, before fog's in no order and after it in the alphabet."""
+    snowy = "9" * 12
+    sets = [cube.evaluation_row(cube.FOGGY) | {"eval_id": snowy, "corruption": "snow"}]
+    other = {"eval_id": snowy, "corruption": "snow", "severity": 2}
+    rows = [r | other for r in cube.corruption_rows(cube.TRUE) if r["eval_id"] == cube.FOGGY]
+    kept = [r for r in cube.retention_rows(cube.TRUE) if r["eval_id"] == cube.FOGGY]
+    kept = [r | {"eval_id": snowy, "retention": 0.11} for r in kept]
+    scores = [r for r in cube.consistency_rows(cube.TRUE) if r["eval_id"] == cube.FOGGY]
+    scores = [r | {"eval_id": snowy, "score": 0.22} for r in scores]
+    parts = [
+        cube.write(home, "evaluations", "snowy", sets, None),
+        cube.write(home, "corruptions", "snowy", rows, cube.TRUE),
+        cube.write(home, "retentions", "snowy", kept, cube.TRUE),
+        cube.write(home, "consistency", "snowy", scores, cube.TRUE),
+    ]
+    ingest(home, parts)
+    return "snow 2"
+
+
+def test_the_slopes_are_those_of_the_corruption_that_was_chosen(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snow = with_snow(own_home)
+    drawn: dict[str, pl.DataFrame] = {}
+
+    def watched(rows: pl.DataFrame, arms: list[str], heading: str, *others: str) -> Any:
+        drawn[heading.split(",")[0]] = rows
+        return slopes(rows, arms, heading, *others)
+
+    monkeypatch.setattr("app.charts.slopes", watched)
+    for kind, retention, score in ((snow, 0.11, 0.22), ("fog 2", 0.4, 0.91)):
+        test = opened("corruption", own_home, monkeypatch, kind=kind, shallow="10")
+        assert not test.exception
+        assert not test.warning
+        assert set(drawn) == {"Retention", "Score"}
+        for name, value in (("Retention", retention), ("Score", score)):
+            of_run = drawn[name].filter(pl.col("run_id") == cube.TRUE)
+            assert of_run["set"].to_list() == ["clean", kind]
+            assert of_run["value"][1] == pytest.approx(value)
+            assert (of_run["low"] < of_run["high"]).all()
+        assert f"Under {kind}, the shallow part of epoch 1" in text_of(test)
+
+
+def test_a_kind_without_splices_says_what_to_write(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snowy = "9" * 12
+    sets = [cube.evaluation_row(cube.FOGGY) | {"eval_id": snowy, "corruption": "snow"}]
+    other = {"eval_id": snowy, "corruption": "snow", "severity": 2}
+    rows = [r | other for r in cube.corruption_rows(cube.TRUE) if r["eval_id"] == cube.FOGGY]
+    ingest(
+        own_home,
+        [
+            cube.write(own_home, "evaluations", "snowy", sets, None),
+            cube.write(own_home, "corruptions", "snowy", rows, cube.TRUE),
+        ],
+    )
+    test = opened("corruption", own_home, monkeypatch, kind="snow 2")
+    assert not test.exception
+    assert "No splices on snow 2 yet; there are some on fog 2" in text_of(test)
+    assert 'corruption = "snow", severity = 2' in test.code[0].value
+
+
+def paired(*gaps: float, width: float = 0.02) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "arm": ["a"] * len(gaps),
+            "clean": [0.8] * len(gaps),
+            "clean_low": [0.8 - width] * len(gaps),
+            "clean_high": [0.8 + width] * len(gaps),
+            "retention": [0.8 + gap for gap in gaps],
+            "retention_low": [0.8 + gap - width for gap in gaps],
+            "retention_high": [0.8 + gap + width for gap in gaps],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (
+            paired(-0.3, -0.31, -0.29),
+            "it retains **less** (50.0 % against 80.0 % on clean images, -30.0",
+        ),
+        (paired(0.1, 0.11, 0.12), "it retains **more**"),
+        (paired(0.01, 0.0, -0.01), "it retains **as much**"),
+        (paired(0.3, -0.3), "it can't be told"),
+        (
+            paired(-0.2),
+            "it retains **less** (60.0 % against 80.0 % on clean images, -20.0 points, one",
+        ),
+        (paired(-0.2, width=0.15), "it can't be told"),
+        (paired(0.0, width=0.01), "it retains **as much**"),
+    ],
+)
+def test_words_under_corruption(rows: pl.DataFrame, words: str) -> None:
+    assert f"a: {words}" in retained.finding(rows, "fog 2", "8", ["a", "b"])
 
 
 def test_without_corruptions_the_page_says_what_to_write_into_the_study(

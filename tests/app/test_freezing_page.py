@@ -37,6 +37,7 @@ def test_the_page_shows_the_grid_and_the_recipes_and_says_what_costs_most(
     assert [spec["title"]["text"] for spec in specs] == [
         "Final accuracy against the freezing step",
         "Sensitivity to the recipe",
+        "Minus the plain run",
     ]
     text = text_of(test)
     assert "blocks 1 to 2 still from epoch 0" in text

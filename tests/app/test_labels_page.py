@@ -1,6 +1,7 @@
 """Labels and controls: which arms are compared, bands of nulls, the words, and the page."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import polars as pl
 import pytest
 
 from app import findings, labels
+from store import queries
+from store.connection import reading
 from tests.app.test_findings import run
 from tests.app.test_sensitivity import settings
 from tests.app.test_views import opened, text_of
@@ -25,7 +28,12 @@ def test_arms_are_compared_with_true_labels_in_the_order_of_their_noise() -> Non
         )
     )
     assert found is not None
-    assert found.arms == ("true", "some", "all", "permuted")
+    assert found.names == {
+        "true": "true labels",
+        "some": "40% random labels",
+        "all": "100% random labels",
+        "permuted": "permuted pixels",
+    }
     assert found.left_out == {"long": "steps 200 instead of 100"}
 
 
@@ -83,6 +91,21 @@ def test_the_headline_can_say_either_outcome(level: float, opening: str) -> None
     assert said(level).startswith(opening)
 
 
+def test_no_fall_is_said_only_where_a_large_one_is_excluded() -> None:
+    assert said(0.88).startswith("**No fall of consistency shows**")
+    wide = pl.concat([run(arm, lambda a, d: 0.9, half_width=0.2) for arm in ("true", "noisy")])
+    sentence = labels.headline([findings.compared(wide, "true", "noisy")])
+    assert sentence.startswith("No fall shows, and none of 10 points is excluded, with noisy")
+
+
+def test_arms_of_one_name_keep_their_own() -> None:
+    found = labels.supervision(
+        settings({"arm": "true"}, *({"arm": arm, "label_noise": 0.4} for arm in ("a", "b")))
+    )
+    assert found is not None
+    assert found.names == {"true": "true", "a": "a", "b": "b"}
+
+
 def test_a_collapse_in_one_picture_alone_is_not_called() -> None:
     # The same line at equal accuracy; at equal displacement far below.
     points = pl.concat(
@@ -111,7 +134,10 @@ def test_the_page_draws_both_pictures_with_the_nulls_behind(
     ]
     assert [layer["mark"]["type"] for layer in specs[1]["layer"]][:2] == ["area", "line"]
     text = text_of(test)
-    assert "against true, at equal accuracy and at equal displacement" in text
+    assert (
+        "with 100% random labels (against true labels, at equal accuracy and at equal displacement"
+        in text
+    )
     assert "Grey: nulls" in text
     assert "The rule is ours" in text
     (points,) = (each.value for each in test.dataframe)
@@ -124,15 +150,10 @@ def test_the_page_draws_both_pictures_with_the_nulls_behind(
 def test_a_study_of_true_labels_alone_says_what_to_write(
     cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from store import queries
-    from store.connection import reading
-
     with reading(cube_home) as connection:
         arms = queries.arm_settings(connection, cube.STUDY)
     plain = arms.with_columns(pl.lit(0.0).alias("label_noise"))
     monkeypatch.setattr("store.queries.arm_settings", lambda *_: plain)
-    import shutil
-
     # A home of its own, as answers are kept by home.
     home = Path(shutil.copytree(cube_home, tmp_path / "home"))
     test = opened("labels", home, monkeypatch, split="test")
@@ -143,11 +164,6 @@ def test_a_study_of_true_labels_alone_says_what_to_write(
 def test_an_arm_that_was_trained_otherwise_is_named_and_not_compared(
     cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
-    from store import queries
-    from store.connection import reading
-
     with reading(cube_home) as connection:
         arms = queries.arm_settings(connection, cube.STUDY)
     noisy = pl.col("arm") == "random"

@@ -274,7 +274,8 @@ def _displacement_rows(run: str) -> list[dict[str, Any]]:
     ]
 
 
-def _consistency_rows(run: str) -> list[dict[str, Any]]:
+def consistency_rows(run: str) -> list[dict[str, Any]]:
+    """The rows of a run in ``consistency``."""
     controls = ["none", "other_seed", "twin"] if run == TRUE else ["none"]
     return [
         {
@@ -343,7 +344,8 @@ def kept(run: str, control: str, eval_id: str, step: int) -> float:
     return (whole - (0.2 if run == RANDOM else 0)) * (1 if control == "none" else 0.25)
 
 
-def _retention_rows(run: str) -> list[dict[str, Any]]:
+def retention_rows(run: str) -> list[dict[str, Any]]:
+    """The rows of a run in ``retentions``."""
     return [
         {
             "run_id": run,
@@ -648,9 +650,9 @@ def write_all(home: Path) -> list[Path]:
     for run in ARMS:
         for kind, rows in (
             ("displacement", _displacement_rows(run)),
-            ("consistency", _consistency_rows(run)),
+            ("consistency", consistency_rows(run)),
             ("horizons", _horizon_rows(run)),
-            ("retentions", _retention_rows(run)),
+            ("retentions", retention_rows(run)),
             ("comparators", _comparator_rows(run)),
             ("connectivity", _connectivity_rows(run)),
             ("probes", probe_rows(run)),

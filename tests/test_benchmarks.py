@@ -5,11 +5,16 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from benchmarks import live_splice, load, splices
+from benchmarks import live_splice, load, noise_gradients, splices
 from benchmarks.harness import measure
+from benchmarks.training_loop import random_dataset
+from featdyn_engine.domain import NetworkConfig
+from featdyn_engine.models import registry
+from featdyn_engine.science.noise import gradients
 
 
 def test_both_ways_of_the_splice_benchmark_count_the_same_hits() -> None:
@@ -33,6 +38,24 @@ def test_the_anytime_benchmark_says_how_many_examples_it_took() -> None:
     benchmark.ours()
     assert benchmark.workload["mean_n"] == 30
     assert benchmark.workload["largest_half_width"] == 0
+
+
+def test_the_benchmark_of_gradients_does_as_many_draws_as_it_says() -> None:
+    benchmark = noise_gradients.bare(draws=2, batch_size=4, pixels=8)
+    rows = benchmark.ours()
+    assert isinstance(rows, torch.Tensor)
+    assert len(rows) == benchmark.workload["draws"] == 2
+    assert benchmark.workload["images"] == 8
+    benchmark.theirs()
+
+
+def test_vmap_gives_the_gradients_of_the_loop() -> None:
+    dataset = random_dataset(12, 1, 8)
+    network = registry.build(NetworkConfig(name="mlp"), dataset.task).eval()
+    images = dataset.normalise(dataset.train_images).unflatten(0, (3, 4))
+    labels = dataset.train_labels.unflatten(0, (3, 4))
+    found = noise_gradients.vectorised(network, images, labels, 2)
+    torch.testing.assert_close(found, gradients(network, zip(images, labels, strict=True)))
 
 
 def test_a_result_says_what_was_measured_where(tmp_path: Path) -> None:

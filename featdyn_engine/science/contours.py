@@ -42,5 +42,6 @@ def density_contours(points: Points, mass: float = 0.5) -> list[Points]:
     axes = np.linspace(points.min(axis=0) - reach, points.max(axis=0) + reach, GRID).T
     grid = np.stack([each.ravel() for each in np.meshgrid(*axes)])
     density = kernels(grid).reshape(GRID, GRID)
-    lines = contour_generator(axes[0], axes[1], density).lines(mass_level(density, mass))
+    x, y = axes
+    lines = contour_generator(x=x, y=y, z=density).lines(mass_level(density, mass))
     return [np.asarray(line) for line in lines]

@@ -1,23 +1,27 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.manifold import trustworthiness
 
 from featdyn_engine.analyses import displacement, trajectories
 from featdyn_engine.analyses.asked import Evaluation
-from featdyn_engine.analyses.pictured import QUALITY
+from featdyn_engine.analyses.pictured import QUALITY, Followed, contour_rows, example_rows
 from featdyn_engine.analyses.trajectories import TABLE, Settings, followed, units
 from featdyn_engine.api import load_network
 from featdyn_engine.data import evaluation
+from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import InputError, RunConfig, Unit
 from featdyn_engine.science import embedding
+from featdyn_engine.science.contours import density_contours
 from featdyn_engine.training import cpu_threads, train
 from tests.cases import HERE
 from tests.recipes.runs import PERCEPTRON, with_recipe
@@ -77,14 +81,22 @@ def of_layer2(table: pa.Table, method: str = "pooled_umap") -> list[dict[str, ob
 def test_a_unit_is_a_run_on_a_set_and_writes_its_quality_beside_it() -> None:
     (unit,) = planned()
     assert unit.kind == "trajectories"
-    assert unit.companions == ("trajectory_quality",)
+    assert unit.companions == ("trajectory_quality", "trajectory_contours", "trajectory_images")
     assert unit.needs == (RUN.run_id, unit.spec.evaluation.eval_id)
-    assert "compiles" in unit.label
+    assert "compiles first" in unit.label
     assert planned(method="pca")[0].label == "trajectories test"
     known = unit.unit_id
     assert planned(memory=64)[0].unit_id == known
     for other in ({"n": 40}, {"seed": 1}, {"method": "pca"}, {"min_dist": 0.5}):
         assert planned(**other)[0].unit_id != known
+
+
+def test_a_label_says_that_umap_compiles_only_where_it_has_not_yet(tmp_path: Path) -> None:
+    (tmp_path / "cache" / "numba" / "umap").mkdir(parents=True)
+    assert "compiles first" in trajectories._to_wait_for("pooled_umap", tmp_path)
+    (tmp_path / "cache" / "numba" / "umap" / "kernel.1.nbc").touch()
+    assert trajectories._to_wait_for("pooled_umap", tmp_path) == ""
+    assert trajectories._to_wait_for("pca", tmp_path / "none") == ""
 
 
 def test_bad_settings_are_refused_while_planning() -> None:
@@ -148,6 +160,86 @@ def test_a_move_is_about_its_own_example_and_checkpoint(
             on = features[t + 1, i] - features[t, i]
             cosine = to @ on / np.linalg.norm(to) / np.linalg.norm(on)
             assert row["turning"] == pytest.approx(cosine, abs=1e-4)
+
+
+def test_each_row_has_the_class_that_its_checkpoint_predicts(
+    found: dict[str, pa.Table], home: Path
+) -> None:
+    images = evaluation.load(planned()[0].spec.evaluation, HERE).images
+    order = followed(60, N).tolist()
+    with torch.no_grad():
+        expected = {
+            step: load_network(home, RUN.run_id, step)(images[order]).argmax(dim=1).tolist()
+            for step in STEPS
+        }
+    for row in of_layer2(found["trajectories"]):
+        assert row["predicted_label"] == expected[row["step"]][order.index(row["example"])]
+
+
+def test_contours_are_those_of_the_classes_in_the_plane() -> None:
+    """Two classes of a planted picture: a Gaussian, and one with too few examples."""
+    draw = np.random.default_rng(0)
+    of = planted(draw.normal(size=(3, 25, 4)), labels=[0] * 20 + [1] * 5)
+    plane = draw.normal(size=(3, 25, 2)).astype(np.float32)
+    rows = contour_rows(of, {"pca": plane}).to_pylist()
+    assert {(row["step"], row["label"], row["mass"]) for row in rows} == {
+        (step, 0, 0.5) for step in (0, 1, 2)
+    }
+    for row in rows:
+        (line, *_) = density_contours(plane[row["step"], :20])
+        if row["path"] == 0:
+            np.testing.assert_allclose(row["x"], line[:, 0], rtol=1e-6)
+        assert row["x"][0] == row["x"][-1]
+
+
+def test_images_are_the_pixels_of_the_followed_examples(found: dict[str, pa.Table]) -> None:
+    rows = found["trajectory_images"].to_pylist()
+    assert [row["example"] for row in rows] == followed(60, N).tolist()
+    images = evaluation.load(planned()[0].spec.evaluation, HERE).images
+    dataset = data_registry.load(RUN.data, HERE)
+    for row in rows[:5]:
+        shown = torch.tensor(np.array(Image.open(BytesIO(row["png"]))))
+        again = dataset.normalise((shown.double() / 255 * dataset.peak).round().to(torch.uint8))
+        torch.testing.assert_close(again, images[row["example"]])
+
+
+def planted(features: np.ndarray, labels: list[int] | None = None) -> Followed:
+    """What ``pictured`` is told of made-up features (T, N, F)."""
+    checkpoints, n = features.shape[:2]
+    return Followed(
+        shared={"run_id": "r", "eval_id": "e", "split": "test", "cut": "c", "depth": 1}
+        | {"norm": "none"},
+        steps=list(range(checkpoints)),
+        positions=torch.arange(checkpoints).double(),
+        examples=torch.arange(n),
+        labels=torch.tensor(labels or [0] * n),
+        predicted=torch.zeros(checkpoints, n, dtype=torch.int64),
+        features=torch.tensor(features, dtype=torch.float32),
+    )
+
+
+def test_a_planted_jump_is_seen_in_the_stored_displacement_and_a_rotation_is_smooth() -> None:
+    draw = np.random.default_rng(1)
+    places, angles = draw.normal(size=(25, 2)), np.linspace(0, 1, 7)
+    turns = np.array([[[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]] for a in angles])
+    smooth = places @ turns
+    jumping = smooth.copy()
+    jumping[4:, 3] += 9
+    stored = {}
+    for name, features in (("smooth", smooth), ("jumping", jumping)):
+        rows = example_rows(planted(features), {"pca": np.zeros((7, 25, 2), np.float32)})
+        stored[name] = np.reshape(
+            [
+                np.nan if row["displacement"] is None else row["displacement"]
+                for row in rows.to_pylist()
+            ],
+            (7, 25),
+        )
+    assert np.isnan(stored["smooth"][0]).all()
+    spread = stored["smooth"][1:].std(axis=0) / stored["smooth"][1:].mean(axis=0)
+    assert spread.max() < 1e-4
+    assert np.unravel_index(np.nanargmax(stored["jumping"]), (7, 25)) == (4, 3)
+    assert stored["jumping"][4, 3] > 5 * np.nanmedian(stored["jumping"][4])
 
 
 def test_the_squared_displacement_is_that_of_the_displacement_analysis(

@@ -230,9 +230,16 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
     ),
     "trajectories": (
         (cube.TRUE, cube.TEST, "stem", "pca"),
-        "step epoch frame example label class x y displacement speed turning",
+        "step epoch frame example label class predicted_label predicted x y displacement speed "
+        "turning",
         ["step", "example"],
     ),
+    "trajectory_contours": (
+        (cube.TRUE, cube.TEST, "stem", "pca"),
+        "step label class mass path corner x y",
+        ["step", "label", "path", "corner"],
+    ),
+    "trajectory_images": ((cube.TEST,), "example png", ["example"]),
     "trajectory_quality": (
         (cube.TRUE, cube.TEST, "stem", "pooled_umap"),
         "step epoch n k trustworthiness continuity neighbour_overlap chance pca_trustworthiness "
@@ -253,28 +260,31 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         ["run_id"],
     ),
     "noise_spectra": (
-        OF_RUNS,
-        "run_id eval_id split cut depth step example norm source rank eigenvalue band_low "
+        (RUNS, "stem"),
+        "run_id eval_id split cut depth step example norm batch_size step_rule "
+        "representation source rank eigenvalue band_low "
         "band_high n p epoch dataset",
-        ["run_id", "eval_id", "depth", "step", "example"],
+        ["run_id", "batch_size", "step_rule", "eval_id", "depth"],
     ),
     "noise_tests": (
         OF_RUNS,
-        "run_id eval_id split cut depth step example norm source lr augmentation pr_sign "
+        "run_id eval_id split cut depth step example norm batch_size step_rule "
+        "representation source lr augmentation optimizer_state pr_sign "
         "pr_sign_low pr_sign_high participation_ratio participation_ratio_isotropic "
         "first_share first_share_isotropic components_90 components_90_isotropic "
         "effective_rank effective_rank_isotropic slope slope_isotropic slope_first slope_last "
         "edge_low edge_high mauchly mauchly_p john john_p ledoit_wolf ledoit_wolf_p "
         "tracy_widom tracy_widom_p spatial_sign spatial_sign_p mauchly_null delta delta_low "
         "delta_high delta_p delta_p_holm delta_p_bh verdict n p epoch dataset",
-        ["run_id", "eval_id", "depth", "step", "example"],
+        ["run_id", "batch_size", "step_rule", "eval_id"],
     ),
     "noise_alignment": (
-        OF_RUNS,
-        "run_id eval_id split cut depth step example norm later_step source k alignment "
+        (RUNS, "stem"),
+        "run_id eval_id split cut depth step example norm batch_size step_rule "
+        "representation later_step source k alignment "
         "uniform uniform_low uniform_high features features_low features_high m overlap "
         "overlap_random n p epoch dataset",
-        ["run_id", "eval_id", "depth", "step", "example"],
+        ["run_id", "batch_size", "step_rule", "eval_id", "depth"],
     ),
     "memory_choices": (
         OF_RUNS,

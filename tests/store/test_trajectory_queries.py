@@ -41,6 +41,30 @@ def test_every_example_stands_at_its_place_at_every_checkpoint(
     assert found.select(columns).rows() == expected
 
 
+def test_the_prediction_of_each_checkpoint_stands_beside_the_class(
+    store: duckdb.DuckDBPyConnection,
+) -> None:
+    found = queries.trajectories(store, *PLACE, "pca")
+    for row in found.iter_rows(named=True):
+        expected = row["class"] if row["step"] else cube.CLASSES[0]
+        assert row["predicted"] == expected
+
+
+def test_contours_are_a_row_a_corner_and_images_a_row_an_example(
+    store: duckdb.DuckDBPyConnection,
+) -> None:
+    found = queries.trajectory_contours(store, *PLACE, "pca")
+    assert len(found) == len(cube.STEPS) * len(cube.CLASSES) * 5
+    first = found.head(5)
+    assert first["corner"].to_list() == list(range(5))
+    assert first.select("x", "y").rows() == [(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)]
+    assert first["class"].unique().to_list() == [cube.CLASSES[0]]
+    images = queries.trajectory_images(store, cube.TEST)
+    assert images["example"].to_list() == list(range(cube.N))
+    assert set(images["png"]) == {cube.PNG}
+    assert queries.trajectory_images(store, cube.TRAIN).is_empty()
+
+
 def test_quality_is_a_row_a_checkpoint(store: duckdb.DuckDBPyConnection) -> None:
     found = queries.trajectory_quality(store, *PLACE, "pooled_umap")
     assert found["step"].to_list() == list(cube.STEPS)
@@ -61,3 +85,6 @@ def test_a_later_picture_of_fewer_examples_replaces_the_whole_of_the_older(
     with reading(own_cube_home) as connection:
         found = queries.trajectories(connection, *PLACE, "pooled_umap")
     assert sorted(set(found["example"])) == list(range(7))
+    # The later picture has no contours: those of the older one must not stand around it.
+    with reading(own_cube_home) as connection:
+        assert queries.trajectory_contours(connection, *PLACE, "pooled_umap").is_empty()

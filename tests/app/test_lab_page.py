@@ -142,14 +142,14 @@ def test_moving_a_control_writes_the_whole_view_to_the_url_and_a_cleared_number_
     tiny_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test = opened_lab(tiny_home, monkeypatch, image="3")
-    test.select_slider(key="url_shallow").set_value("4")
+    test.select_slider(key="url_shallow").set_value("8")
     finished(test.run())
     asked = dict(test.query_params)
     assert set(asked) == {
         *("study", "run", "shallow_run", "eval", "corruption", "norm", "cut"),
         *("shallow", "deep", "image"),
     }
-    assert (asked["shallow"], asked["image"]) == ("4", "3")
+    assert (asked["shallow"], asked["image"]) == ("8", "3")
     test.number_input(key="url_image").set_value(None)
     finished(test.run())
     assert "image" not in test.query_params

@@ -27,6 +27,7 @@ from typing import Any
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 from benchmarks.harness import RESULTS, write
 
@@ -96,7 +97,7 @@ class Visitor:
             elif name == "button_group":
                 options = [option.content for option in element.button_group.options]
                 self.widgets[element.button_group.id] = (name, options)
-        return kind == "script_finished"
+        return bool(kind == "script_finished")
 
     def click(self) -> None:
         """Turn to another page, or move one control of this one."""
@@ -115,7 +116,9 @@ def visit(address: str, number: int, until: float, pause: float, seen: Seen) -> 
     draw = random.Random(number)
     url = address.replace("http://", "ws://") + "/_stcore/stream"
     try:
-        with connect(url, origin=address, subprotocols=["streamlit"], max_size=None) as connection:  # type: ignore[arg-type,list-item]
+        with connect(
+            url, origin=Origin(address), subprotocols=[Subprotocol("streamlit")], max_size=None
+        ) as connection:
             visitor = Visitor(connection, draw, seen)
             visitor.run()
             while time.monotonic() < until:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from app.words import shortened
+
 # Images alike in these columns are one set, whatever labels an arm was trained on.
 SAME_IMAGES = ["split", "dataset", "n", "labels", "corruption", "severity", "subset"]
 # One cube of a run and cut is one combination of these; of several, the first is shown.
@@ -18,6 +20,8 @@ VARIANT = [
 ]
 # That of a study that names none: rows of another size come from a study that asked for them.
 USUAL_BATCH = 250
+# So that the size of the set, behind its name, is always read.
+LONGEST_DATASET = 40
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class EvaluationSet:
         corruption = "" if self.corruption == "none" else f", {self.corruption} {self.severity}"
         labels = "labels trained on" if self.labels == "trained_on" else "true labels"
         draw = "" if self.subset == "0" else f", draw {self.subset}"
-        return f"{self.dataset}, {self.n:,} images{corruption}, {labels}{draw}"
+        dataset = shortened(self.dataset, LONGEST_DATASET)
+        return f"{dataset}, {self.n:,} images{corruption}, {labels}{draw}"
 
 
 def evaluation_sets(found: pl.DataFrame) -> list[EvaluationSet]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from app.words import shortened
 from store.queries.over_seeds import half_width
 
 # Images alike in these columns are one set, whatever labels an arm was trained on.
@@ -20,6 +21,8 @@ VARIANT = [
 ]
 # That of a study that names none: rows of another size come from a study that asked for them.
 USUAL_BATCH = 250
+# So that the size of the set, behind its name, is always read.
+LONGEST_DATASET = 40
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class EvaluationSet:
         corruption = "" if self.corruption == "none" else f", {self.corruption} {self.severity}"
         labels = "labels trained on" if self.labels == "trained_on" else "true labels"
         draw = "" if self.subset == "0" else f", draw {self.subset}"
-        return f"{self.dataset}, {self.n:,} images{corruption}, {labels}{draw}"
+        dataset = shortened(self.dataset, LONGEST_DATASET)
+        return f"{dataset}, {self.n:,} images{corruption}, {labels}{draw}"
 
 
 def evaluation_sets(found: pl.DataFrame) -> list[EvaluationSet]:

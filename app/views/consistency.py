@@ -27,7 +27,7 @@ def render() -> None:
     words = "; ".join(f"`{norm}`: {NORMS[norm]}" for norm in scene.norms)
     st.caption(
         "The shallow part of one checkpoint under the deep part of another, every pair. "
-        f"BatchNorm {words}. {scene.shown.split.capitalize()} set: {plain(scene.shown.title)}."
+        f"BatchNorm {words}. {scene.shown.split.capitalize()} set: {plain(scene.shown.title, 160)}."
     )
     cells = scene.cells()
     at_cut = cells.filter(pl.col("cut") == scene.cut)

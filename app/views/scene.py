@@ -66,7 +66,7 @@ class Scene:
     def about(self) -> str:
         """Set and normalisation in a few words."""
         return (
-            f"{self.shown.split.capitalize()} set ({plain(self.shown.title)}), "
+            f"{self.shown.split.capitalize()} set ({plain(self.shown.title, 160)}), "
             f"{' and '.join(self.norms)}"
         )
 

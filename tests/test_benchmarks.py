@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks import splices
+from benchmarks import recorder, splices
 from benchmarks.harness import measure
 
 
@@ -46,3 +46,11 @@ def test_a_result_says_what_was_measured_where(tmp_path: Path) -> None:
         "machine",
     }
     assert written["ratio"] > 0
+
+
+def test_the_recorder_s_share_is_measured_in_one_loop(tmp_path: Path) -> None:
+    result = recorder.measure(steps=40, batch_size=2, repeats=1, folder=tmp_path)
+    seconds = result["seconds"]
+    assert isinstance(seconds, dict)
+    assert seconds["ours"] > seconds["reference"] > 0
+    assert result["ratio"] == result["ratios"][0]  # type: ignore[index]

@@ -19,7 +19,7 @@ GOAL = 0.98
 
 
 def _once(steps: int, batch_size: int) -> tuple[float, float, float]:
-    """Train for so many steps: seconds of the loop without the recorder, of the recorder, to begin."""
+    """Train for so many steps: seconds of the loop by itself, of the recorder, and to begin."""
     task = Task(channels=3, pixels=32, classes=10)
     model = registry.build(NetworkConfig(name="resnet20"), task)
     optimizer = SGD(model.parameters(), 0.1, momentum=0.9)

@@ -10,7 +10,7 @@ NAME ?=
 # tests stay together, with what they have set up.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
-.PHONY: check test test-slow demo app bench schema format findings
+.PHONY: check test test-slow test-extras demo app bench schema format findings
 
 check: $(VENV)/dev
 	$(BIN)/ruff format .
@@ -41,6 +41,13 @@ test: lint
 
 test-slow: $(VENV)/dev
 	$(BIN)/pytest -m slow
+
+$(VENV)/extras: $(VENV)/dev requirements-extras.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -r requirements-extras.txt
+	touch $@
+
+test-extras: $(VENV)/extras
+	FEATDYN_EXTRAS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -m extras tests/extras
 
 demo: $(VENV)/ready
 	$(BIN)/featdyn demo

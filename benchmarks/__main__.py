@@ -9,6 +9,7 @@ from benchmarks import (
     live_splice,
     load,
     noise_gradients,
+    recorder,
     splice_cost,
     splices,
     training_loop,
@@ -35,6 +36,7 @@ TABLES: dict[str, Callable[[], dict[str, object]]] = {
     "live_splice": live_splice.measure,
     "noise_gradients_ways": noise_gradients.ways,
     "load": load.measure,
+    "recorder_overhead": recorder.measure,
 }
 
 

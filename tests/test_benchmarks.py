@@ -9,7 +9,7 @@ import torch
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from benchmarks import live_splice, load, noise_gradients, splices
+from benchmarks import live_splice, load, noise_gradients, recorder, splices
 from benchmarks.harness import measure
 from benchmarks.training_loop import random_dataset
 from featdyn_engine.domain import NetworkConfig
@@ -118,3 +118,11 @@ def test_a_visitor_of_the_load_benchmark_moves_controls_and_counts_what_breaks()
     values = {(each.id, each.string_value) for widgets in moved for each in widgets}
     assert values == {("widget", "a"), ("widget", "b")}
     assert {each.rerun_script.page_script_hash for each in server.asked} == {"", "other"}
+
+
+def test_the_recorder_s_share_is_measured_in_one_loop(tmp_path: Path) -> None:
+    result = recorder.measure(steps=40, batch_size=2, repeats=1, folder=tmp_path)
+    seconds = result["seconds"]
+    assert isinstance(seconds, dict)
+    assert seconds["ours"] > seconds["reference"] > 0
+    assert result["ratio"] == result["ratios"][0]  # type: ignore[index]

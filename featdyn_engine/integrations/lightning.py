@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from featdyn_engine.record import Recorder
 
 
-class RecorderCallback(Callback):
+class RecorderCallback(Callback):  # type: ignore[misc]  # untyped where it isn't installed
     """Records the module that is trained; arguments are those of ``Recorder``.
 
     ``schedule`` may be a count without ``steps``: then those that Lightning expects. Steps are its

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from featdyn_engine.record import Recorder
 
 
-class RecorderCallback(TrainerCallback):
+class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # untyped where not installed
     """Records the model that is trained; arguments are those of ``Recorder``.
 
     ``schedule`` may be a count without ``steps``: then those that the trainer has planned. Steps

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import corruption, splice_cost, splices, training_loop
+from benchmarks import big_store, corruption, splice_cost, splices, training_loop
 from benchmarks.harness import Benchmark, measure
 
 # Steps for about ten seconds a turn: pictures of very different sizes.
@@ -23,6 +23,8 @@ BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
 TABLES: dict[str, Callable[[], dict[str, object]]] = {
     "splice_cost": splice_cost.measure,
     "corruption": corruption.measure,
+    "store_query": big_store.store_query,
+    "page_interaction": big_store.page_interaction,
 }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks import (
+    big_store,
     corruption,
     live_splice,
     load,
@@ -37,6 +38,8 @@ TABLES: dict[str, Callable[[], dict[str, object]]] = {
     "noise_gradients_ways": noise_gradients.ways,
     "load": load.measure,
     "recorder_overhead": recorder.measure,
+    "store_query": big_store.store_query,
+    "page_interaction": big_store.page_interaction,
 }
 
 

@@ -82,7 +82,8 @@ def _every_cut(scene: Scene, cells: pl.DataFrame, present: dict[str, str]) -> No
                     if not matrix.is_empty():
                         chance = 1 / scene.shown.classes
                         link = charts.thumbnail_link(matrix, scene.metric, chance, THUMBNAIL)
-                        st.image(link, width=THUMBNAIL)
+                        alt = f"{scene.metric} matrix, {present[run_id]}, {cut}"
+                        st.image(link, width=THUMBNAIL, alt=alt)
 
 
 def _lag_profiles(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> None:

@@ -56,13 +56,13 @@ def serve() -> Iterator[Callable[[Path], str]]:
         )
         address = f"http://127.0.0.1:{port}"
         processes[home] = (process, address)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             try:
                 urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
                 return address
             except OSError:
-                assert time.monotonic() < deadline, "the app did not start within 60 s"
+                assert time.monotonic() < deadline, "the app did not start within 180 s"
                 time.sleep(0.2)
 
     yield start

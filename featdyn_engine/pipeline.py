@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from featdyn_engine.domain import InputError, Job, Unit
 from featdyn_engine.executors import local
+from featdyn_engine.executors.schedule import Executor
 from featdyn_engine.files import TEMPORARY_SUFFIX, write_json
 from featdyn_engine.parts import part_path, parts_of, write_part
 from featdyn_engine.planning import Plan
@@ -178,9 +179,11 @@ def run(
     workers: int,
     watcher: Watcher,
     say: Callable[[str], None] = lambda line: None,
+    run_jobs: Executor = local.run_jobs,
 ) -> Outcome:
     """Do what a plan still needs and bring it into the store. The caller holds ``engine_lock``.
 
+    ``run_jobs`` says where the work is done; the store is filled by this process alone.
     Failed units leave the others alone; findings speak of finished runs that miss ``must_fit``.
     """
     open_store(home, say)
@@ -195,7 +198,7 @@ def run(
     threads = plan.study.threads
     finished = set(plan.finished)
     if jobs:
-        for ended in local.run_jobs(jobs, finished, home, workers, threads, watcher.advance):
+        for ended in run_jobs(jobs, finished, home, workers, threads, watcher.advance):
             watcher.end(ended.job, ended.failure.reason if ended.failure else None)
             for unit in ended.job.units:
                 if ended.failure is None:

@@ -49,6 +49,7 @@ FAILURES = pa.schema(
         ("label", pa.string()),
         ("step", pa.int64()),
         ("reason", pa.string()),
+        ("traceback", pa.string()),
         ("failed_at", pa.timestamp("us")),
     ]
 )
@@ -147,6 +148,7 @@ def _write_failure(unit: Unit, failure: Failure, home: Path) -> Path:
         "label": unit.label,
         "step": failure.step,
         "reason": failure.reason,
+        "traceback": failure.traceback or None,
         "failed_at": datetime.now(UTC).replace(tzinfo=None),
     }
     about = {"kind": "failures", "unit_id": unit.unit_id, "run_id": unit.run_id}

@@ -57,6 +57,7 @@ class Schedule:
         self._lacking = [set(job.needs - finished) for job in jobs]
         self._needed_by: dict[str, list[int]] = {}
         self._free: list[int] = []
+        self._lost: set[int] = set()
         self.waiting = len(self._jobs)
         known = {unit.unit_id for job in jobs for unit in job.units}
         for place, needs in enumerate(self._lacking):
@@ -84,7 +85,7 @@ class Schedule:
         for unit in job.units:
             for place in self._needed_by.pop(unit.unit_id, ()):
                 self._lacking[place].discard(unit.unit_id)
-                if not self._lacking[place]:
+                if not self._lacking[place] and place not in self._lost:
                     heappush(self._free, place)
 
     def failed(self, job: Job) -> Iterator[Ended]:
@@ -93,9 +94,9 @@ class Schedule:
         while lost:
             for unit in lost.pop().units:
                 for place in self._needed_by.pop(unit.unit_id, ()):
-                    if not self._lacking[place]:
-                        continue  # it ended for another of its needs
-                    self._lacking[place].clear()
+                    if place in self._lost:
+                        continue  # for another of its needs
+                    self._lost.add(place)
                     self.waiting -= 1
                     lost.append(self._jobs[place])
                     yield Ended(self._jobs[place], NEED_FAILED, started=False)

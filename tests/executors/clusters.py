@@ -60,7 +60,7 @@ def cluster(nodes: int = 2) -> Iterator[Any]:
     from ray.cluster_utils import Cluster as Nodes
 
     # Other processes of this machine may use its memory up; no task of ours is ended for that.
-    os.environ["RAY_memory_monitor_refresh_ms"] = "0"
+    os.environ["RAY_memory_monitor_refresh_ms"] = "0"  # noqa: SIM112  (Ray spells it so)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     found = Nodes(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
     try:

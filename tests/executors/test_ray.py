@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes gives the rows of this machine alone, whatever breaks meanwhile."""
+"""A Ray cluster of several nodes gives the rows of this machine, whatever breaks meanwhile."""
 
 import os
 import signal
@@ -80,9 +80,7 @@ def local_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def s3_home(
-    connected: on_ray.Cluster, s3: str, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def s3_home(connected: on_ray.Cluster, s3: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study, done by workers that see this home only through the bucket."""
     home = tmp_path_factory.mktemp("driver")
     outcome = run(home, on_ray.Cluster(Storage(s3)))
@@ -101,7 +99,9 @@ def go(
 
 def statuses(home: Path) -> dict[str, tuple[str, str | None, str | None]]:
     with reading(home) as connection:
-        found = connection.execute("SELECT unit_id, status, reason, traceback FROM units").fetchall()
+        found = connection.execute(
+            "SELECT unit_id, status, reason, traceback FROM units"
+        ).fetchall()
     assert len({unit_id for unit_id, *_ in found}) == len(found)
     return {unit_id: (status, reason, trace) for unit_id, status, reason, trace in found}
 
@@ -148,7 +148,7 @@ def test_a_lost_node_costs_a_try_and_no_unit(
             assert time.monotonic() < deadline
             time.sleep(0.1)
         lost.extend(node for node in started if node != head)
-        nodes.remove_node(nodes.worker_nodes and next(iter(nodes.worker_nodes)), False)
+        nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
         (tmp_path / "go").touch()
 
     thread = threading.Thread(target=lose_a_node)
@@ -187,7 +187,7 @@ def test_what_fails_three_times_is_recorded_and_the_others_go_on(
         plain.eval_id: "finished",
     }
     assert "its worker process died" in str(found[killed.eval_id][1])
-    status, reason, traceback = found[raised.eval_id]
+    _, reason, traceback = found[raised.eval_id]
     assert reason == "RuntimeError: the trap sprang"
     assert "traps.py" in str(traceback)
 
@@ -212,9 +212,7 @@ def start(home: Path, address: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_driver_goes_on_where_it_was(
-    nodes: Any, local_home: Path, tmp_path: Path
-) -> None:
+def test_a_killed_driver_goes_on_where_it_was(nodes: Any, local_home: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     driver = start(home, nodes.address)
     deadline = time.monotonic() + PATIENCE_SECONDS

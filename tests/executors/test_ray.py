@@ -18,8 +18,9 @@ from featdyn_engine.domain import InputError
 from featdyn_engine.storage import Storage
 from featdyn_engine.verification import verify
 from store.connection import reading
+from store.lake import reading_lake
 from tests.conftest import Silent, fill
-from tests.store.rows import rows
+from tests.store.rows import rows, rows_of
 
 ray = pytest.importorskip("ray")
 moto_server = pytest.importorskip("moto.server")
@@ -132,6 +133,11 @@ def test_a_driver_whose_disk_is_lost_finds_everything_in_the_bucket(
     outcome = run(tmp_path, on_ray.Cluster(Storage(s3)))
     assert (outcome.done, outcome.failures) == (0, ())
     assert rows(tmp_path, but_times=False) == rows(s3_home, but_times=False)
+
+
+def test_the_bucket_answers_as_the_store_does(s3_home: Path, s3: str) -> None:
+    with reading_lake(f"{s3}/parts/") as connection:
+        assert rows_of(connection, but_times=False) == rows(s3_home, but_times=False)
 
 
 def test_a_lost_node_costs_a_try_and_no_unit(

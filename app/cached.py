@@ -8,29 +8,36 @@ import streamlit as st
 from store import queries, sandbox
 from store.connection import reading_file
 from store.home import engine_at_work, revision
+from store.lake import lake_from_environment, reading_lake
+from store.lake import state as state_of_lake
 from store.source import database_from_environment, state
 
 
 @st.cache_data(max_entries=200, show_spinner="Reading the store ...")
 def _answer(
-    database: Path,
+    source: Path | str,
     state: str,  # noqa: ARG001 (part of the cache's key)
     question: str,
     arguments: tuple[object, ...],
 ) -> pl.DataFrame:
     plain = [list(item) if isinstance(item, tuple) else item for item in arguments]
-    with reading_file(database) as connection:
+    opened = reading_lake(source) if isinstance(source, str) else reading_file(source)
+    with opened as connection:
         frame: pl.DataFrame = getattr(queries, question)(connection, *plain)
     return frame
 
 
 def store_revision() -> int:
-    """Return the counter of ingests of the store that the pages show."""
+    """Return the counter of ingests of the store that the pages show; 0: a folder of parts."""
+    if lake_from_environment():
+        return 0
     return revision(database_from_environment().parent)
 
 
 def engine() -> dict[str, str] | None:
-    """Say which engine is at work on the store; None where none is."""
+    """Say which engine is at work on the store; None where none is, or it can't be known."""
+    if lake_from_environment():
+        return None
     return engine_at_work(database_from_environment().parent)
 
 
@@ -45,6 +52,11 @@ def ask_in_sql(sql: str) -> tuple[pl.DataFrame, bool]:
 
     Raises store.sandbox.RefusedError where it is refused or ends early.
     """
+    if lake_from_environment():
+        raise sandbox.RefusedError(
+            "expected a database, got a folder of parts, which own SQL would read file by file; "
+            "ask DuckDB itself on the folder that FEATDYN_STORE names"
+        )
     database = database_from_environment()
     answer: tuple[pl.DataFrame, bool] = _own(database, state(database), sql)
     return answer
@@ -55,6 +67,8 @@ def ask(question: str, *arguments: object) -> pl.DataFrame:
 
     Raises StoreMissingError where there is no store, StoreError where it can't be read.
     """
-    database = database_from_environment()
-    answer: pl.DataFrame = _answer(database, state(database), question, arguments)
+    lake = lake_from_environment()
+    source: Path | str = lake or database_from_environment()
+    now = state(source) if isinstance(source, Path) else state_of_lake(source)
+    answer: pl.DataFrame = _answer(source, now, question, arguments)
     return answer

@@ -10,6 +10,7 @@ from torch import nn
 
 from featdyn_engine import pipeline, planning, progress, study
 from featdyn_engine.domain import DataConfig
+from featdyn_engine.executors import inline, local
 from featdyn_engine.pipeline import Outcome
 from featdyn_engine.record import data_config, name_of
 
@@ -91,4 +92,5 @@ def evaluate(
     with pipeline.engine_lock(place, "evaluate"):
         plan = planning.plan(wanted, place)
         planning.check_room(plan, place)
-        return pipeline.run(plan, place, workers, progress.Unseen())
+        run_jobs = local.run_jobs if workers else inline.run_jobs
+        return pipeline.run(plan, place, workers, progress.Unseen(), run_jobs=run_jobs)

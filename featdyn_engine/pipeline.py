@@ -15,7 +15,8 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from featdyn_engine.domain import InputError, Job, Unit
-from featdyn_engine.executors import inline, local
+from featdyn_engine.executors import local
+from featdyn_engine.executors.schedule import Executor
 from featdyn_engine.files import RECORDING_LOCK, TEMPORARY_SUFFIX, lock_is_free, write_json
 from featdyn_engine.parts import part_path, parts_of, write_part
 from featdyn_engine.planning import Plan
@@ -49,6 +50,7 @@ FAILURES = pa.schema(
         ("label", pa.string()),
         ("step", pa.int64()),
         ("reason", pa.string()),
+        ("traceback", pa.string()),
         ("failed_at", pa.timestamp("us")),
     ]
 )
@@ -155,6 +157,7 @@ def _write_failure(unit: Unit, failure: Failure, home: Path) -> Path:
         "label": unit.label,
         "step": failure.step,
         "reason": failure.reason,
+        "traceback": failure.traceback or None,
         "failed_at": datetime.now(UTC).replace(tzinfo=None),
     }
     about = {"kind": "failures", "unit_id": unit.unit_id, "run_id": unit.run_id}
@@ -187,10 +190,11 @@ def run(
     workers: int,
     watcher: Watcher,
     say: Callable[[str], None] = lambda line: None,
+    run_jobs: Executor = local.run_jobs,
 ) -> Outcome:
     """Do what a plan still needs and bring it into the store. The caller holds ``engine_lock``.
 
-    ``workers``: processes; 0: in this one.
+    ``run_jobs`` says where the work is done; the store is filled by this process alone.
     Failed units leave the others alone; findings speak of finished runs that miss ``must_fit``.
     """
     open_store(home, say)
@@ -205,12 +209,7 @@ def run(
     threads = plan.study.threads
     finished = set(plan.finished)
     if jobs:
-        running = (
-            local.run_jobs(jobs, finished, home, workers, threads, watcher.advance)
-            if workers
-            else inline.run_jobs(jobs, finished, home, threads, watcher.advance)
-        )
-        for ended in running:
+        for ended in run_jobs(jobs, finished, home, workers, threads, watcher.advance):
             watcher.end(ended.job, ended.failure.reason if ended.failure else None)
             for unit in ended.job.units:
                 if ended.failure is None:

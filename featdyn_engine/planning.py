@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -62,18 +63,27 @@ class Forecast:
     seconds: float
 
 
-def resolve_device(asked: str) -> Device:
-    """Turn ``auto`` into the best device here. Raises InputError for one that isn't here."""
-    here: dict[str, Device] = {"cpu": "cpu"}
-    if torch.backends.mps.is_available():
-        here = {"mps": "mps", **here}
+def devices_here() -> tuple[Device, ...]:
+    """List where networks can run on this machine, the best first."""
+    found: list[Device] = []
     if torch.cuda.is_available():
-        here = {"cuda": "cuda", **here}
+        found.append("cuda")
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return (*found, "cpu")
+
+
+def resolve_device(asked: str, devices: Sequence[Device] | None = None) -> Device:
+    """Turn ``auto`` into the best of ``devices``, by default those of this machine.
+
+    Raises InputError for one that isn't among them.
+    """
+    known = {str(device): device for device in devices or devices_here()}
     if asked == "auto":
-        return next(iter(here.values()))
-    if asked not in here:
-        raise InputError(f"--device: expected one of {', '.join(['auto', *here])}, got {asked}")
-    return here[asked]
+        return next(iter(known.values()))
+    if asked not in known:
+        raise InputError(f"--device: expected one of {', '.join(['auto', *known])}, got {asked}")
+    return known[asked]
 
 
 def plan(study: Study, home: Path) -> Plan:

@@ -111,12 +111,21 @@ def _results(job: Job, home: Path, progress: Callable[[float], None]) -> list[Ta
     return [table if isinstance(table, dict) else {job.kind: table} for table in tables]
 
 
+def threads_of(job: Job, of_study: int) -> int:
+    """Return the CPU threads of a job: those of its run, where it is about one.
+
+    Not those of the study that asks: sums in another order have other last digits.
+    """
+    spec = job.units[0].spec
+    if job.kind == "metrics":
+        return int(spec.threads)
+    return int(spec.run.threads) if job.kind in ANALYSES else of_study
+
+
 def perform(job: Job, home: Path, threads: int, progress: Callable[[float], None]) -> None:
     """Do a job and write the parts of its units, with how and when in their metadata."""
     started = time.monotonic()
-    # Those of the run, not of the study that asks: sums in another order have other last digits.
-    own = job.units[0].spec.run.threads if job.kind in ANALYSES else threads
-    with cpu_threads(own):
+    with cpu_threads(threads_of(job, threads)):
         results = _results(job, home, progress)
     seconds = time.monotonic() - started
     for unit, tables in zip(job.units, results, strict=True):
@@ -158,6 +167,11 @@ def attempt(
                 f"expected room on the disk of {home}, got none left; make room, then the same "
                 "command goes on from here"
             )
-        last = traceback.format_exception_only(problem)[-1].strip()
-        return Failure(last, traceback=traceback.format_exc())
+        return failure_of(problem)
     return None
+
+
+def failure_of(problem: Exception) -> Failure:
+    """Describe an exception that nobody foresaw; call it where the exception is handled."""
+    last = traceback.format_exception_only(problem)[-1].strip()
+    return Failure(last, traceback=traceback.format_exc())

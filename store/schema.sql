@@ -158,7 +158,8 @@ CREATE TABLE base.failures (
     label VARCHAR,
     step BIGINT,
     reason VARCHAR,
-    failed_at TIMESTAMP
+    failed_at TIMESTAMP,
+    traceback VARCHAR
 );
 
 CREATE TABLE base.horizons (
@@ -741,8 +742,9 @@ CREATE VIEW trajectory_quality AS SELECT r.run_id, eval_id, split, cut, depth, n
     u.unit_id) = 1);
 
 CREATE VIEW units AS (SELECT unit_id, kind, run_id, "label", 'finished' AS status, row_count,
-    "seconds", finished_at, versions, CAST(NULL AS VARCHAR) AS reason FROM base.units WHERE ((run_id
-    IS NULL) OR (run_id = ANY(SELECT * FROM base.wanted_runs)))) UNION ALL (SELECT unit_id, kind,
-    run_id, "label", 'failed' AS status, CAST(NULL AS BIGINT), CAST(NULL AS DOUBLE), failed_at,
-    CAST(NULL AS VARCHAR), reason FROM base.standing_failures WHERE ((run_id IS NULL) OR (run_id =
-    ANY(SELECT * FROM base.wanted_runs))));
+    "seconds", finished_at, versions, CAST(NULL AS VARCHAR) AS reason, CAST(NULL AS VARCHAR) AS
+    traceback FROM base.units WHERE ((run_id IS NULL) OR (run_id = ANY(SELECT * FROM
+    base.wanted_runs)))) UNION ALL (SELECT unit_id, kind, run_id, "label", 'failed' AS status,
+    CAST(NULL AS BIGINT), CAST(NULL AS DOUBLE), failed_at, CAST(NULL AS VARCHAR), reason, traceback
+    FROM base.standing_failures WHERE ((run_id IS NULL) OR (run_id = ANY(SELECT * FROM
+    base.wanted_runs))));

@@ -4,32 +4,37 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for_sentinel
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 from featdyn_engine.domain import Job
+from featdyn_engine.executors.needs import needs_gpu
+from featdyn_engine.executors.schedule import WORKER_DIED, Ended, Schedule
 from featdyn_engine.units import Failure, attempt
 
 REPORT_SECONDS = 0.2
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 _reports: Any = None
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A job that is over: with its parts, or with the reason why not.
+def spread_over(workers: int, gpus: Sequence[str]) -> list[str]:
+    """Name the GPU of each of ``workers`` processes, in turn; ``gpus`` as CUDA_VISIBLE_DEVICES."""
+    return [gpus[worker % len(gpus)] for worker in range(workers)]
 
-    ``started``: whether it was tried at all, or only waited for a unit that failed.
-    """
 
-    job: Job
-    failure: Failure | None = None
-    started: bool = True
+def visible_gpus() -> list[str]:
+    """Name the GPUs that this process may use, as CUDA_VISIBLE_DEVICES does."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    return named[:count] or [str(index) for index in range(count)]
 
 
 def _die_with_parent() -> None:
@@ -39,9 +44,12 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _start_worker(reports: Any) -> None:
+def _start_worker(reports: Any, gpus: Any) -> None:
     global _reports
     _reports = reports
+    if gpus is not None:
+        # Before CUDA is touched for the first time: it looks at this once.
+        os.environ[VISIBLE] = gpus.get()
     # A killed engine must leave no worker behind that competes with the next one.
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
@@ -67,45 +75,66 @@ def _drain(reports: Any) -> Iterator[tuple[str, float]]:
             return
 
 
+@contextmanager
+def threads_of_libraries(count: int) -> Iterator[None]:
+    """Let processes that start in this block have ``count`` threads in BLAS and OpenMP too.
+
+    By default each would take every core, whatever number of threads its run has.
+    """
+    name = "OMP_NUM_THREADS"
+    before = os.environ.get(name)
+    os.environ[name] = str(count)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _pool(context: Any, workers: int, reports: Any, gpus: Sequence[str]) -> ProcessPoolExecutor:
+    shares = None
+    if len(gpus) > 1:
+        shares = context.Queue()
+        for gpu in spread_over(workers, gpus):
+            shares.put(gpu)
+    return ProcessPoolExecutor(workers, context, _start_worker, (reports, shares))
+
+
 def run_jobs(
     jobs: Sequence[Job],
-    finished: set[str],
+    finished: Set[str],
     home: Path,
     workers: int,
     threads: int,
     on_progress: Callable[[Job, float], None],
 ) -> Iterator[Ended]:
-    """Run jobs in ``workers`` processes of ``threads`` threads each, in the order of their needs.
+    """Run jobs in ``workers`` processes of ``threads`` threads each (see ``Executor``).
 
-    ``finished`` names units done before. A job with a need that failed ends with an error itself.
-    ``on_progress`` hears the share done of running jobs, in the caller's thread.
+    Where jobs run on CUDA and there are several GPUs, each process has one of them.
     """
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
     by_id = {job.job_id: job for job in jobs}
-    waiting = dict(by_id)
-    done, failed = set(finished), set[str]()
+    schedule = Schedule(jobs, finished)
+    gpus = visible_gpus() if any(needs_gpu(job) for job in jobs) else []
     running: dict[Future[Failure | None], Job] = {}
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (reports,))
+    pool = _pool(context, workers, reports, gpus)
     broken = False
     try:
-        while waiting or running:
+        while schedule.waiting or running:
             if broken and not running:
-                pool = ProcessPoolExecutor(workers, context, _start_worker, (reports,))
+                pool = _pool(context, workers, reports, gpus)
                 broken = False
-            for job in list(waiting.values()):
-                if failed.intersection(job.needs):
-                    del waiting[job.job_id]
-                    failed.update(unit.unit_id for unit in job.units)
-                    reason = Failure("not started: a unit that it needs has failed")
-                    yield Ended(job, reason, started=False)
-                elif len(running) < workers and not broken and done.issuperset(job.needs):
-                    try:
+            while len(running) < workers and not broken and (job := schedule.take()):
+                try:
+                    # The pool starts a process when it gets a job and none is idle.
+                    with threads_of_libraries(threads):
                         running[pool.submit(_work, job, home, threads)] = job
-                    except BrokenProcessPool:  # an idle worker died: nothing of this job is lost
-                        broken = True
-                        break
-                    del waiting[job.job_id]
+                except BrokenProcessPool:  # an idle worker died: nothing of this job is lost
+                    schedule.put_back(job)
+                    broken = True
             ended, _ = wait(running, timeout=REPORT_SECONDS, return_when=FIRST_COMPLETED)
             for job_id, share in _drain(reports):
                 on_progress(by_id[job_id], share)
@@ -114,10 +143,13 @@ def run_jobs(
                 try:
                     failure = future.result()
                 except BrokenProcessPool:
-                    failure = Failure("its worker process died (killed, or out of memory)")
+                    failure = Failure(WORKER_DIED)
                     broken = True
-                (failed if failure else done).update(unit.unit_id for unit in job.units)
                 yield Ended(job, failure)
+                if failure:
+                    yield from schedule.failed(job)
+                else:
+                    schedule.succeeded(job)
     finally:
         for process in multiprocessing.active_children():
             process.terminate()

@@ -25,13 +25,17 @@ def find() -> str | None:
     return own if Path(own).exists() else None
 
 
+def _run(*command: str) -> None:
+    quiet = subprocess.DEVNULL
+    subprocess.run(command, stdout=quiet, stderr=quiet, check=False)
+
+
 def _install() -> None:
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
-    subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], **quiet)
+    _run(sys.executable, "-m", "playwright", "install", "chromium")
     if find() or not (shutil.which("apt-get") and os.geteuid() == 0):
         return
-    subprocess.run(["apt-get", "update"], **quiet)
-    subprocess.run(["apt-get", "install", "--yes", "chromium"], **quiet)
+    _run("apt-get", "update")
+    _run("apt-get", "install", "--yes", "chromium")
 
 
 if __name__ == "__main__":

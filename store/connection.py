@@ -47,11 +47,15 @@ def _is_busy(problem: duckdb.Error) -> bool:
     return "Could not set lock" in text or "Conflicting lock" in text
 
 
-def _config(read_only: bool) -> dict[str, str | bool | int | float | list[str]]:
+def _config(
+    read_only: bool, options: dict[str, str]
+) -> dict[str, str | bool | int | float | list[str]]:
     if not read_only:
-        return {}
+        return {**options}
+    if "temp_directory" in options:
+        return {**READING, **options}
     folder = Path(tempfile.gettempdir()) / f"featdyn-spill-{os.getpid()}"
-    return {**READING, "temp_directory": str(folder)}
+    return {**READING, "temp_directory": str(folder), **options}
 
 
 def open_file(
@@ -65,7 +69,7 @@ def open_file(
     pause = 0.005
     while True:
         try:
-            config = {**_config(read_only), **(options or {})}
+            config = _config(read_only, options or {})
             return duckdb.connect(str(path), read_only=read_only, config=config)
         except duckdb.Error as problem:
             if not _is_busy(problem):

@@ -411,7 +411,8 @@ def test_asking_for_what_is_not_there_gives_the_same_columns_and_types_and_no_ro
     assert none.schema == ask(store, name).schema
 
 
-@pytest.mark.parametrize("name", sorted({*QUESTIONS, *FINDINGS}))
+# The views themselves are there, whatever they hold.
+@pytest.mark.parametrize("name", sorted({*QUESTIONS, *FINDINGS} - {"view_columns"}))
 def test_an_empty_store_answers_with_no_row(
     name: str, empty_store: duckdb.DuckDBPyConnection
 ) -> None:

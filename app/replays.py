@@ -61,8 +61,10 @@ def finding(rows: pl.DataFrame, images: str, against: str) -> str | None:
     ):
         of_word = [_said(row) for row in here.iter_rows(named=True) if row["verdict"] == word]
         if of_word:
-            parts.append(f"{text}: {', '.join(of_word)}")
-    return f"{opening}, {images} test images, {seeds} seeds: {'; '.join(parts)}."
+            # Names of swept arms have commas of their own.
+            told = f"{text}: {'; '.join(of_word)}"
+            parts.append(told[0].upper() + told[1:] if parts else told)
+    return f"{opening}, {images} test images, {seeds} seeds: {'. '.join(parts)}."
 
 
 def cost(rows: pl.DataFrame) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.test_pages import WAIT, charts, open_page, wait_for_charts
+from tests.browser.test_pages import WAIT, charts, open_page
 
 pytestmark = pytest.mark.browser
 
@@ -15,7 +15,7 @@ def test_a_click_on_a_cell_opens_it_and_a_click_on_the_curve_moves_on(
     page: Any, serve: Any, tiny_home: Path
 ) -> None:
     open_page(page, f"{serve(tiny_home)}/?split=test", "Temporal consistency")
-    wait_for_charts(page, 2)
+    charts(page).first.locator("canvas, svg").first.wait_for(timeout=3 * WAIT)
     page.wait_for_timeout(1000)
     box = charts(page).first.locator("canvas, svg").first.bounding_box()
     page.mouse.click(box["x"] + 0.6 * box["width"], box["y"] + 0.4 * box["height"])

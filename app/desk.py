@@ -213,7 +213,6 @@ class Desk:
                 self._end()
                 job.note = RESTARTED
             except TimeoutError:
-                self._end()
                 seconds = self.limits.start_seconds
                 return Failed(f"The worker was not ready after {seconds:.0f} s.")
         return Failed("The worker stopped twice at this request; it is not tried again by itself.")
@@ -266,19 +265,26 @@ class Desk:
         )
 
     def _ready(self) -> Worker:
-        """Return a worker that has said it is ready. Raises EOFError, TimeoutError."""
-        if self._worker is not None and self.about:
-            return self._worker
-        worker = self._worker = self._make()
-        deadline = time.monotonic() + self.limits.start_seconds
-        while not self._closed:
-            message = worker.hear(TICK_SECONDS)
-            if message is not None and "ready" in message:
-                self.about = message["ready"]
-                return worker
-            if time.monotonic() > deadline:
-                raise TimeoutError
-        raise EOFError
+        """Return a worker that has said it is ready. Raises EOFError, TimeoutError: there is none.
+
+        One that is starting already is waited for.
+        """
+        if self._worker is None:
+            self._worker = self._make()
+        worker, deadline = self._worker, time.monotonic() + self.limits.start_seconds
+        try:
+            while not self.about:
+                message = worker.hear(TICK_SECONDS)
+                if message is not None and "ready" in message:
+                    self.about = message["ready"]
+                elif self._closed:
+                    raise EOFError
+                elif time.monotonic() > deadline:
+                    raise TimeoutError
+        except (EOFError, TimeoutError):
+            self._end()
+            raise
+        return worker
 
     def _end(self) -> None:
         worker, self._worker, self.about = self._worker, None, {}

@@ -162,11 +162,10 @@ def test_an_uploaded_image_is_shown_as_the_network_sees_it(
     content = io.BytesIO()
     Image.new("RGBA", (30, 20), (200, 10, 10, 128)).save(content, "PNG")
     test = opened_lab(tiny_home, monkeypatch)
-    (upload,) = test.file_uploader
-    upload.set_value(("mine.png", content.getvalue(), "image/png"))
+    test.file_uploader[0].set_value(("mine.png", content.getvalue(), "image/png"))
     finished(test.run())
     assert "deep network: **" in text_of(test)
-    upload.set_value(("mine.png", b"\x80\x04no image", "image/png"))
+    test.file_uploader[0].set_value(("mine.png", b"\x80\x04no image", "image/png"))
     finished(test.run())
     assert test.error[0].value.startswith("uploaded file: expected an image (PNG")
 

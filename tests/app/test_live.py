@@ -212,6 +212,20 @@ def test_a_page_knows_that_the_worker_is_not_ready_yet(opened: Open) -> None:
     assert isinstance(desk.ask("a", ("k",), echo(1), SOON), Answered)
 
 
+def test_a_job_waits_for_the_worker_that_is_starting_already() -> None:
+    made: list[Worker] = []
+
+    def make() -> Worker:
+        made.append(Worker((*FAKE, "0.5")))
+        return made[-1]
+
+    desk = Desk(make)
+    until(lambda: len(made) == 1)
+    assert isinstance(desk.ask("a", ("k",), echo(1), SOON), Answered)
+    assert len(made) == 1
+    desk.close()
+
+
 def test_a_worker_that_is_never_ready_is_given_up(opened: Open) -> None:
     state = opened(start=60, start_seconds=0.2).ask("a", ("k",), echo(1), SOON)
     assert state == Failed("The worker was not ready after 0 s.")

@@ -44,6 +44,9 @@ def make_base(work: Path, mirror: str) -> None:
     if not (rootfs / "usr/bin/python3").exists():
         command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE]
         subprocess.run([*command, str(rootfs), mirror], check=True, stdout=subprocess.DEVNULL)
+        # As official images do: packages once installed, and lists of others, only take room.
+        for folder in ("var/cache/apt", "var/lib/apt/lists"):
+            shutil.rmtree(rootfs / folder)
     if BASE not in buildah(work, "images", "--format", "{{.Name}}").split():
         container = buildah(work, "from", "scratch")
         buildah(work, "add", "--quiet", container, str(rootfs), "/")
@@ -152,7 +155,7 @@ def drive(work: Path, target: str, asked: argparse.Namespace) -> None:
     try:
         pid = first_process(process.pid)
         check = config["Healthcheck"]["Test"][1:]
-        found["healthy_after_seconds"] = round(wait_healthy(pid, check, 120), 1)
+        found["healthy_after_seconds"] = round(wait_healthy(pid, check, 300), 1)
         pages = enter(pid, sys.executable, str(Path(__file__).with_name("visit.py")), root=False)
         visited = subprocess.run(
             [*pages, str(work / target)], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT

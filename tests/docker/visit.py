@@ -26,6 +26,7 @@ PATHS = (
     "noise",
     "runs",
 )
+PATIENCE = 300_000
 # Streamlit asks for these beside a sub-page's path on a direct visit, and is answered 404.
 HARMLESS = ("/_stcore/health", "/_stcore/host-config")
 
@@ -34,8 +35,8 @@ def visit(page: Any, address: str, path: str, folder: Path) -> float:
     """Open one page; return the seconds until it stands."""
     started = time.monotonic()
     page.goto(f"{address}/{'' if path == PATHS[0] else path}")
-    page.locator("[data-testid='stHeading']").first.wait_for(timeout=120_000)
-    page.locator("[data-testid='stStatusWidget']").wait_for(state="detached", timeout=120_000)
+    page.locator("[data-testid='stHeading']").first.wait_for(timeout=PATIENCE)
+    page.locator("[data-testid='stStatusWidget']").wait_for(state="detached", timeout=PATIENCE)
     seconds = round(time.monotonic() - started, 2)
     page.screenshot(path=str(folder / f"{path}.png"))
     errors = page.locator("[data-testid='stException'], [data-testid='stAlertContentError']")

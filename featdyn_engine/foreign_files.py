@@ -6,10 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from featdyn_engine.domain import InputError
 from featdyn_engine.foreign_weights import name_of
@@ -21,6 +22,8 @@ NUMBERED = re.compile(r"\D*(\d+)\D*")
 # What trainers put before every key; beside these, whatever all keys begin with.
 PREFIXES = ("", "module.", "_orig_mod.", "model.", "net.")
 SHOWN = 3
+# How Hugging Face calls the keys that don't fit.
+MISFITS = ("missing_keys", "unexpected_keys", "mismatched_keys")
 
 
 def found_files(folder: Path, pattern: str | None, steps_per_epoch: float) -> dict[int, Path]:
@@ -126,6 +129,27 @@ def without_prefix(state: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[s
         (*PREFIXES, shared), key=lambda each: len({key.removeprefix(each) for key in state} & known)
     )
     return {key.removeprefix(best): tensor for key, tensor in state.items()}
+
+
+def by_its_library(model: nn.Module, path: Path) -> dict[str, Tensor] | None:
+    """Read a checkpoint of Hugging Face's by the model's own class, None for any other.
+
+    The library saves under the names of the Hub, which aren't those of its modules. Raises
+    InputError where a weight is missing, left over or of another shape.
+    """
+    kind: Any = type(model)
+    of_hub = hasattr(kind, "from_pretrained") and (path.parent / "config.json").is_file()
+    if not of_hub or path.suffix != ".safetensors":
+        return None
+    loaded, report = kind.from_pretrained(
+        path.parent, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    odd = {word: sorted(map(str, report[word])) for word in MISFITS if report.get(word)}
+    if odd:
+        told = "; ".join(f"{word.replace('_', ' ')} {keys[:SHOWN]}" for word, keys in odd.items())
+        raise InputError(f"{path}: expected the weights of {kind.__name__}, got {told}")
+    state: dict[str, Tensor] = loaded.state_dict()
+    return state
 
 
 def check_keys(path: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

@@ -30,6 +30,7 @@ from featdyn_engine.domain import (
 )
 from featdyn_engine.files import write_json
 from featdyn_engine.foreign_files import (
+    by_its_library,
     check_keys,
     found_files,
     read_state,
@@ -171,6 +172,8 @@ def run_of(
 
         def state_of(step: int) -> dict[str, Tensor]:
             state = without_prefix(read_state(sources[step]), wanted)
+            if state.keys() != wanted.keys():
+                state = by_its_library(model, files[step]) or state
             check_keys(files[step], state, wanted)
             return state
 

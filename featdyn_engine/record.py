@@ -274,7 +274,8 @@ class Recorder:
         rates = [rate for _, rate in self._rates if rate]
         if recorded is not None and rates:
             changes["lr"] = rates[0]
-            recorded = replace(recorded, told=(*recorded.told, "lr"))
+            told = dict.fromkeys((*recorded.told, "lr"))
+            recorded = replace(recorded, told=tuple(told))
         recipe = replace(self.config.recipe, **changes)
         self.config = replace(
             self.config, recipe=recipe, checkpoints=tuple(stored), recorded=recorded

@@ -24,7 +24,7 @@ def vit_b_16() -> torch.nn.Module:
 def main(home: Path) -> str:
     """Save two states, import them, splice them; return the run_id."""
     torch.manual_seed(0)
-    train, test = (scaled(each) for each in digits(pixels=32, channels=3, train=32, test=16))
+    train, test = (scaled(each) for each in digits(pixels=32, channels=3, train=16, test=8))
     model = vit_b_16()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
     with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +44,7 @@ def main(home: Path) -> str:
     outcome = api.evaluate(
         home,
         run_id,
-        [{"kind": "splices", "cuts": ["conv_proj", "encoder.layers.encoder_layer_5"]}],
+        [{"kind": "splices", "cuts": ["encoder.layers.encoder_layer_5"]}],
         model=vit_b_16,
         data=(train, test),
         name="vit_b_16",

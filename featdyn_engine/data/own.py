@@ -40,7 +40,7 @@ def _part(item: Mapping[str, Any], keys: tuple[str, ...], place: str) -> Any:
 
 def _image(value: Any, place: str) -> Tensor:
     if isinstance(value, Image.Image):
-        pixels = np.asarray(value if value.mode == "L" else value.convert("RGB"))
+        pixels = np.array(value if value.mode == "L" else value.convert("RGB"))
         value = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     image = torch.as_tensor(value)
     if image.dim() != 3 or not (image.dtype == torch.uint8 or image.is_floating_point()):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from featdyn_engine import factories
 from featdyn_engine.domain import STRICT, Cut, InputError, NetworkConfig, Task, interior_cuts
 from featdyn_engine.models import factory, mlp, resnet, torchvision_models, vgg, vit
 from featdyn_engine.models.blocks import BlockNetwork
@@ -121,24 +122,26 @@ class _Outline:
     has_batch_norm: bool
 
 
-_OUTLINES: dict[tuple[str, str, str, Task], _Outline] = {}
+_OUTLINES: dict[tuple[Any, ...], _Outline] = {}
 
 
 def _outline(config: NetworkConfig, task: Task) -> _Outline:
     # Even without weights a network takes a tenth of a second to build, and a plan asks thousands
     # of times. A configuration holds a dict of options: its text is the key.
-    key = (config.name, config.norm_layer, json.dumps(config.options, sort_keys=True), task)
-    if key in _OUTLINES:
-        return _OUTLINES[key]
-    # A factory is called in earnest: what it computes or keeps may need real tensors.
-    with torch.device("cpu" if factory.is_factory(config.name) else "meta"):
-        network = build(config, task)
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    outline = _Outline(tuple(network.block_names), any(norm.track_running_stats for norm in norms))
-    # A factory's code may change between two calls.
-    if not factory.is_factory(config.name):
-        _OUTLINES[key] = outline
-    return outline
+    options = json.dumps([config.options, config.blocks], sort_keys=True)
+    own = factory.is_factory(config.name)
+    # A module that is imported anew has another factory of the same name.
+    with torch.random.fork_rng(devices=[]):
+        maker = id(factories.find(config.name, "network.name")) if own else 0
+    key = (config.name, maker, config.norm_layer, options, task)
+    if key not in _OUTLINES:
+        # A factory is called in earnest: what it computes or keeps may need real tensors.
+        with torch.device("cpu" if own else "meta"):
+            network = build(config, task)
+        norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+        tracked = any(norm.track_running_stats for norm in norms)
+        _OUTLINES[key] = _Outline(tuple(network.block_names), tracked)
+    return _OUTLINES[key]
 
 
 def has_batch_norm(config: NetworkConfig, task: Task) -> bool:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -59,7 +60,7 @@ def _config(
 
 
 def open_file(
-    path: Path, read_only: bool, patience: float, options: dict[str, str] | None = None
+    path: Path, read_only: bool, patience: float, options: dict[str, Any] | None = None
 ) -> duckdb.DuckDBPyConnection:
     """Open a database file; one that another process holds is tried again for ``patience`` s.
 

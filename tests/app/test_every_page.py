@@ -1,6 +1,8 @@
 """Every registered page on stores of every state: never a traceback, always a sentence."""
 
+import fcntl
 import json
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -171,3 +173,17 @@ def test_a_search_leaves_the_runs_that_have_every_word(
     assert list(tables[0]["name"]) == ["random, seed 0"]
     test = opened("runs", cube_home, monkeypatch, study=cube.STUDY, q="nothing like that")
     assert "clear the search" in test.info[0].value
+
+
+def test_a_page_says_that_an_engine_is_at_work(
+    cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path(shutil.copytree(cube_home, tmp_path / "home"))
+    about = {"pid": 1, "command": "featdyn run mine.toml", "since": "12:00:00"}
+    (home / "engine.json").write_text(json.dumps(about))
+    with (home / "engine.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        test = opened("runs", home, monkeypatch)
+    assert not test.exception
+    assert "`featdyn run mine.toml`, since 12:00:00" in test.caption[0].value
+    assert not any("At work" in each.value for each in opened("runs", home, monkeypatch).caption)

@@ -1,5 +1,7 @@
 """FEATDYN_HOME and the revision counter."""
 
+import fcntl
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from store.home import (
     VARIABLE,
     StoreError,
     database_path,
+    engine_at_work,
     home_from_environment,
     next_revision,
     revision,
@@ -70,3 +73,16 @@ def test_the_revision_counts_up_by_one_and_leaves_no_other_file(tmp_path: Path) 
         next_revision(tmp_path)
         assert revision(tmp_path) == expected
     assert [path.name for path in tmp_path.iterdir()] == ["revision"]
+
+
+def test_an_engine_at_work_is_named_while_it_holds_its_lock(tmp_path: Path) -> None:
+    assert engine_at_work(tmp_path) is None
+    holder = {"pid": 1, "command": "featdyn demo", "since": "12:00:00"}
+    (tmp_path / "engine.json").write_text(json.dumps(holder))
+    assert engine_at_work(tmp_path) is None
+    with (tmp_path / "engine.lock").open("w") as lock:
+        # A killed engine leaves both files, but not the lock.
+        assert engine_at_work(tmp_path) is None
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert engine_at_work(tmp_path) == holder
+    assert engine_at_work(tmp_path) is None

@@ -31,6 +31,6 @@ def ask(question: str, *arguments: object) -> pl.DataFrame:
     """
     lake = lake_from_environment()
     home = home_from_environment()
-    source = (lake, state(lake)) if lake else (home, revision(home))
-    answer: pl.DataFrame = _answer(*source, question, arguments)
+    source, now = (lake, state(lake)) if lake else (home, revision(home))
+    answer: pl.DataFrame = _answer(source, now, question, arguments)
     return answer

@@ -10,12 +10,12 @@ NAME ?=
 # tests stay together, with what they have set up.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
-.PHONY: check test test-slow demo app bench schema format
+.PHONY: check test test-slow test-extras demo app bench schema format
 
 check: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(MAKE) --no-print-directory lint
-	$(PYTEST) -m 'not slow and not browser and not minutes'
+	$(PYTEST) -m 'not slow and not browser and not minutes and not extras'
 
 $(VENV)/ready: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "featdyn needs Python 3.11 or newer; found none on the PATH"; exit 2; }
@@ -38,6 +38,10 @@ lint: $(VENV)/dev
 test: lint
 	$(BIN)/python tests/browser/chromium.py
 	$(PYTEST)
+
+test-extras: $(VENV)/dev requirements-ray.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
+	$(BIN)/pytest -m extras
 
 test-slow: $(VENV)/dev
 	$(BIN)/pytest -m slow

@@ -15,7 +15,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 check: $(VENV)/dev
 	$(BIN)/ruff format .
 	$(MAKE) --no-print-directory lint
-	$(PYTEST) -m 'not slow and not browser and not minutes'
+	$(PYTEST) -m 'not slow and not browser and not minutes and not extras'
 
 $(VENV)/ready: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "featdyn needs Python 3.11 or newer; found none on the PATH"; exit 2; }
@@ -42,12 +42,12 @@ test: lint
 test-slow: $(VENV)/dev
 	$(BIN)/pytest -m slow
 
-$(VENV)/extras: $(VENV)/dev requirements-extras.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -r requirements-extras.txt
+$(VENV)/extras: $(VENV)/dev requirements-extras.txt requirements-ray.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -r requirements-extras.txt -r requirements-ray.txt
 	touch $@
 
 test-extras: $(VENV)/extras
-	FEATDYN_EXTRAS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -m extras tests/extras
+	FEATDYN_EXTRAS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -m extras
 
 demo: $(VENV)/ready
 	$(BIN)/featdyn demo

@@ -11,17 +11,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 import duckdb
 import fsspec
-import pyarrow as pa
 
 from store.connection import StoreMissingError, migrate
 from store.home import StoreError
-from store.results import COMPANIONS, METADATA_KEY, NO_UNITS, TABLES
+from store.results import COMPANIONS, METADATA_KEY, NO_UNITS, TABLES, insert, insert_units
 
 VARIABLE = "FEATDYN_STORE"
 LOOK_AGAIN_SECONDS = 60.0
@@ -177,26 +175,9 @@ def _describe(connection: duckdb.DuckDBPyConnection, parts: Sequence[_Part]) -> 
         f"JOIN parquet_file_metadata([{paths}]) USING (file_name) WHERE decode(key) = ?",
         [METADATA_KEY.decode()],
     ).fetchall()
-    rows = []
-    for text, count in found:
-        about = json.loads(text)
-        row = {key: about[key] for key in ("unit_id", "kind", "run_id", "label", "seconds")}
-        row["row_count"] = count
-        finished_at = datetime.fromisoformat(about["finished_at"])
-        row["finished_at"] = finished_at.astimezone(UTC).replace(tzinfo=None)
-        row["versions"] = json.dumps(about["versions"])
-        rows.append(row)
-    _insert(connection, "units", rows)
+    insert_units(connection, [(json.loads(text), count) for text, count in found])
     beside = [part for part in parts if part.kind in COMPANIONS]
-    companions = [{"unit_id": part.unit_id, "kind": part.kind} for part in beside]
-    _insert(connection, "companions", companions)
-
-
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.register("fresh", pa.Table.from_pylist(rows))
-        connection.execute(f"INSERT INTO base.{table} BY NAME FROM fresh")
-        connection.unregister("fresh")
+    insert(connection, "companions", [{"unit_id": p.unit_id, "kind": p.kind} for p in beside])
 
 
 def _list_checkpoints(connection: duckdb.DuckDBPyConnection, files: Any, root: str) -> None:
@@ -214,4 +195,4 @@ def _list_checkpoints(connection: duckdb.DuckDBPyConnection, files: Any, root: s
             {**json.loads(text), "run_id": run_of[path], "unit_id": run_of[path]}
             for path, text in files.cat(list(run_of)).items()
         ]
-        _insert(connection, "checkpoints", rows)
+        insert(connection, "checkpoints", rows)

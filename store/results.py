@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,67 +58,157 @@ COMPANIONS = (
     "memory_examples",
 )
 METADATA_KEY = b"featdyn"
+MOST_PARTS_AT_ONCE = 500
 # What a part that was cut short, or isn't ours, makes its readers raise.
 UNREADABLE = (pa.ArrowException, duckdb.Error, OSError, KeyError, ValueError, TypeError)
 
 
-def _about(part: Path) -> dict[str, Any]:
-    metadata = pq.read_schema(part).metadata or {}
-    content: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-    return content
+@dataclass(frozen=True)
+class _Part:
+    """A part, and what its file says of itself."""
+
+    path: Path
+    about: dict[str, Any]
+    rows: int
+    columns: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return str(self.about["kind"])
+
+    @property
+    def table(self) -> str:
+        return TABLES[self.kind]
 
 
-def _load_part(connection: duckdb.DuckDBPyConnection, home: Path, part: Path) -> None:
-    about = _about(part)
-    unit_id, kind = about["unit_id"], about["kind"]
-    table = f"base.{TABLES[kind]}"
-    connection.execute(f"DELETE FROM {table} WHERE unit_id = ?", [unit_id])
-    connection.execute(f"INSERT INTO {table} BY NAME FROM read_parquet(?)", [str(part)])
-    connection.execute("DELETE FROM base.units WHERE unit_id = ? AND kind = ?", [unit_id, kind])
-    if kind == "metrics":
-        _load_checkpoints(connection, home, about["run_id"])
-    if kind in COMPANIONS:
-        known = [unit_id, kind]
-        connection.execute("DELETE FROM base.companions WHERE unit_id = ? AND kind = ?", known)
-        connection.execute("INSERT INTO base.companions VALUES (?, ?)", known)
-    elif kind not in NO_UNITS:
-        row = [unit_id, kind, about["run_id"], about["label"], pq.read_metadata(part).num_rows]
-        row += [about["seconds"], about["finished_at"], json.dumps(about["versions"])]
+def _described(path: Path) -> _Part:
+    with pq.ParquetFile(path) as file:
+        about = json.loads(file.metadata.metadata[METADATA_KEY])
+        columns = tuple(file.schema_arrow.names)
+        return _Part(path, about, file.metadata.num_rows, columns)
+
+
+def insert_units(
+    connection: duckdb.DuckDBPyConnection, units: Sequence[tuple[dict[str, Any], int]]
+) -> None:
+    """Insert the lines of units: what each part says of itself, and its rows."""
+    keys = ("unit_id", "kind", "run_id", "label", "seconds", "finished_at")
+    rows = [
+        {
+            **{key: about[key] for key in keys},
+            "row_count": count,
+            "versions": json.dumps(about["versions"]),
+        }
+        for about, count in units
+    ]
+    insert(
+        connection,
+        "units",
+        rows,
+        "SELECT * REPLACE (finished_at::TIMESTAMPTZ AT TIME ZONE 'UTC' AS finished_at)",
+    )
+
+
+def insert(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    rows: Sequence[dict[str, Any]],
+    select: str = "SELECT *",
+) -> None:
+    """Insert rows into a table of schema base; nothing where there are none."""
+    if rows:
+        connection.register("fresh", pa.Table.from_pylist(list(rows)))
+        connection.execute(f"INSERT INTO base.{table} BY NAME {select} FROM fresh")
+        connection.unregister("fresh")
+
+
+def _forget(connection: duckdb.DuckDBPyConnection, parts: Sequence[_Part]) -> None:
+    """Delete the rows of parts of one table that are in the store already.
+
+    A part that the store doesn't know has no rows in it: looking for them would read a whole table.
+    """
+    ids = [part.about["unit_id"] for part in parts]
+    table, kinds = parts[0].table, sorted({part.kind for part in parts})
+    known = ids
+    if not set(kinds) & set(NO_UNITS):
+        found = connection.execute(
+            "SELECT unit_id FROM (FROM base.companions UNION SELECT unit_id, kind FROM base.units) "
+            "WHERE kind IN (SELECT unnest(?)) AND unit_id IN (SELECT unnest(?))",
+            [kinds, ids],
+        ).fetchall()
+        known = [unit_id for (unit_id,) in found]
+    if known:
+        connection.execute(f"DELETE FROM base.{table} WHERE unit_id IN (SELECT unnest(?))", [known])
+    for of_parts in ("units", "companions"):
         connection.execute(
-            "INSERT INTO base.units SELECT ?, ?, ?, ?, ?, ?, ?::TIMESTAMPTZ AT TIME ZONE 'UTC', ?",
-            row,
+            f"DELETE FROM base.{of_parts} "
+            "WHERE kind IN (SELECT unnest(?)) AND unit_id IN (SELECT unnest(?))",
+            [kinds, ids],
         )
+
+
+def _load_parts(connection: duckdb.DuckDBPyConnection, home: Path, parts: Sequence[_Part]) -> None:
+    """Bring parts of one table, with the same columns, into the store."""
+    _forget(connection, parts)
+    paths = [str(part.path) for part in parts]
+    connection.execute(f"INSERT INTO base.{parts[0].table} BY NAME FROM read_parquet(?)", [paths])
+    for part in parts:
+        if part.kind == "metrics":
+            _load_checkpoints(connection, home, part.about["run_id"])
+    beside = [
+        {"unit_id": part.about["unit_id"], "kind": part.kind}
+        for part in parts
+        if part.kind in COMPANIONS
+    ]
+    insert(connection, "companions", beside)
+    insert_units(
+        connection,
+        [(part.about, part.rows) for part in parts if part.kind not in (*COMPANIONS, *NO_UNITS)],
+    )
 
 
 def _load_checkpoints(connection: duckdb.DuckDBPyConnection, home: Path, run_id: str) -> None:
     connection.execute("DELETE FROM base.checkpoints WHERE run_id = ?", [run_id])
-    for record in sorted((home / "runs" / run_id / "checkpoints").glob("step-*.json")):
-        row = json.loads(record.read_text())
-        connection.execute(
-            "INSERT INTO base.checkpoints VALUES (?, ?, ?, ?, ?, ?)",
-            [run_id, run_id, row["step"], row["epoch"], row["sha256"], row["bytes"]],
-        )
+    records = sorted((home / "runs" / run_id / "checkpoints").glob("step-*.json"))
+    rows = [json.loads(record.read_text()) for record in records]
+    insert(
+        connection, "checkpoints", [{**row, "unit_id": run_id, "run_id": run_id} for row in rows]
+    )
 
 
 def _load_all(connection: duckdb.DuckDBPyConnection, home: Path, parts: Sequence[Path]) -> None:
+    paths = list(dict.fromkeys(parts))
+    try:
+        connection.execute("BEGIN")
+        # One statement for many parts: for each it would take longer than its rows do. Those of
+        # other columns apart, since a column that one lacks has its default there, not NULL.
+        alike: dict[tuple[str, tuple[str, ...]], list[_Part]] = {}
+        for part in map(_described, paths):
+            alike.setdefault((part.table, part.columns), []).append(part)
+        for group in alike.values():
+            for first in range(0, len(group), MOST_PARTS_AT_ONCE):
+                _load_parts(connection, home, group[first : first + MOST_PARTS_AT_ONCE])
+        connection.execute("COMMIT")
+    except UNREADABLE as problem:
+        if is_disk_full(problem):
+            raise
+        connection.execute("ROLLBACK")
+        _load_singly(connection, home, paths)
+
+
+def _load_singly(connection: duckdb.DuckDBPyConnection, home: Path, paths: Sequence[Path]) -> None:
+    """Load part by part, so that the one that can't be read is known by its name."""
     connection.execute("BEGIN")
-    for part in parts:
+    for path in paths:
         try:
-            _load_part(connection, home, part)
-        except (
-            pa.ArrowException,
-            duckdb.Error,
-            OSError,
-            KeyError,
-            ValueError,
-            TypeError,
-        ) as problem:
+            _load_parts(connection, home, [_described(path)])
+        except UNREADABLE as problem:
             if is_disk_full(problem):
                 raise
             connection.execute("ROLLBACK")
             reason = str(problem).splitlines()[0]
             raise DamagedPartError(
-                f"{part}: expected a whole part, got: {reason}; delete it and run its study again"
+                f"{path}: expected a whole part, got: {reason}; delete it and run its study again"
             ) from problem
     connection.execute("COMMIT")
 

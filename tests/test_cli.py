@@ -303,3 +303,41 @@ def test_a_home_whose_name_looks_like_markup_is_printed_as_it_is(own_home: Path)
     assert "did not open" in result.stdout
     rebuilt = featdyn(home, "rebuild")
     assert str(database_path(home)) in rebuilt.stdout
+
+
+@pytest.mark.parametrize(
+    ("cores", "asked", "threads", "gpus", "expected"),
+    [
+        (8, None, 1, 0, 8),
+        (8, None, 3, 0, 2),
+        (8, 5, 2, 0, 4),
+        (8, 3, 2, 0, 3),
+        (2, 4, 4, 0, 1),
+        (64, None, 1, 4, 4),
+        (64, 12, 1, 4, 12),
+        (2, None, 1, 4, 2),
+    ],
+)
+def test_workers_times_threads_are_never_above_the_cores(
+    cores: int,
+    asked: int | None,
+    threads: int,
+    gpus: int,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cli, "_cores", lambda: cores)
+    workers = cli._workers(asked, threads, gpus)
+    assert workers == expected
+    assert workers * threads <= cores or workers == 1
+
+
+@pytest.mark.parametrize(
+    "words", [("--address", "here:6379"), ("--storage", "file:///x"), ("--gpu-share", "0.5")]
+)
+def test_what_only_a_cluster_needs_is_refused_without_one(
+    words: tuple[str, str], tmp_path: Path
+) -> None:
+    result = featdyn(tmp_path / "home", "run", study_file(tmp_path), *words)
+    assert_refused(result, f"{words[0]}: expected --executor ray beside it, got local; add it")
+    assert not (tmp_path / "home").exists()

@@ -52,7 +52,7 @@ def finding(rows: pl.DataFrame, images: str, against: str) -> str | None:
         opening = "Against the plain run"
     pairs = here["n_pairs"].to_list()
     seeds = str(max(pairs)) if min(pairs) == max(pairs) else f"{min(pairs)} to {max(pairs)}"
-    parts = []
+    parts: list[str] = []
     for word, text in (
         ("helps", "better"),
         ("hurts", "worse"),

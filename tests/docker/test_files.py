@@ -55,7 +55,7 @@ def test_the_base_is_pinned_and_torch_comes_from_a_named_index() -> None:
 def test_the_image_runs_as_nobody_in_particular_read_only_by_exec() -> None:
     for line in (
         "USER 10001:10001",
-        'ENTRYPOINT ["/venv/bin/python", "-m", "streamlit", "run", "/app/app/main.py"]',
+        'ENTRYPOINT ["/venv/bin/python", "/app/app/serve.py"]',
         "STOPSIGNAL SIGTERM",
     ):
         assert f"\n{line}\n" in DOCKERFILE
@@ -98,3 +98,19 @@ def test_production_settings_are_on() -> None:
     assert settings["server"]["enableXsrfProtection"] is True
     assert settings["server"]["enableCORS"] is True
     assert settings["server"]["maxUploadSize"] == 1
+
+
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "print('here', flush=True); time.sleep(60)"
+)
+
+
+def test_sigterm_ends_a_server_that_does_not_listen() -> None:
+    code = f"import sys; from app.serve import serve; serve([sys.executable, '-c', {STUBBORN!r}])"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"
+        process.terminate()
+        process.wait(timeout=30)

@@ -1,6 +1,6 @@
 """Open every page of a running explorer in a browser: ``python visit.py FOLDER [ADDRESS]``.
 
-Prints, for each page, the seconds until its heading and first picture stand, and fails on an error
+Prints, for each page, the seconds until its script has ended, and fails on an error
 box or an error in the browser's console. A screenshot of each goes into FOLDER.
 """
 
@@ -27,6 +27,8 @@ PATHS = (
     "runs",
 )
 PATIENCE = 300_000
+# The script of the page has come to its end.
+ENDED = "[data-testid='stApp'][data-test-script-state='notRunning']"
 # Streamlit asks for these beside a sub-page's path on a direct visit, and is answered 404.
 HARMLESS = ("/_stcore/health", "/_stcore/host-config")
 
@@ -36,7 +38,7 @@ def visit(page: Any, address: str, path: str, folder: Path) -> float:
     started = time.monotonic()
     page.goto(f"{address}/{'' if path == PATHS[0] else path}")
     page.locator("[data-testid='stHeading']").first.wait_for(timeout=PATIENCE)
-    page.locator("[data-testid='stStatusWidget']").wait_for(state="detached", timeout=PATIENCE)
+    page.locator(ENDED).wait_for(timeout=PATIENCE)
     seconds = round(time.monotonic() - started, 2)
     page.screenshot(path=str(folder / f"{path}.png"))
     errors = page.locator("[data-testid='stException'], [data-testid='stAlertContentError']")

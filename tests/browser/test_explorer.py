@@ -26,8 +26,8 @@ def settle(page: Any) -> None:
 
 def test_from_the_overview_to_a_cell_and_back(page: Any, serve: Any, cube_home: Path) -> None:
     open_page(page, f"{serve(cube_home)}/?study=by-hand", "How features move")
-    # Both arms and retention at equal accuracy: this set has no displacement.
-    wait_for_charts(page, 3)
+    # Both arms.
+    wait_for_charts(page, 2)
     page.get_by_text("Every cut, metric").click(timeout=WAIT)
     page.get_by_role("heading", name="Temporal consistency").wait_for(timeout=WAIT)
     assert "/consistency?study=by-hand" in page.url

@@ -18,6 +18,9 @@ QUESTIONS = {
     "trajectories": ("trajectories", "How do single examples move through the features?"),
     "divergences": ("divergences", "How far do the laws of features move?"),
     "noise": ("noise", "Is the noise of SGD more than any noise would be?"),
+    "memory": ("memory", "Which examples do splices lose, and which do they gain?"),
+    "controls": ("labels", "Is the score more than its nulls, and what do labels change?"),
+    "consistency": ("sensitivity", "Does the effect hold in every arm?"),
 }
 MOST_CARDS = 6
 STUDY_CARD = 330

@@ -17,11 +17,9 @@ def serve(command: list[str]) -> int:
 
         def leave(number: int, frame: object) -> None:  # noqa: ARG001
             server.send_signal(number)
-            try:
-                server.wait(timeout=PATIENCE)
-            except subprocess.TimeoutExpired:
-                server.kill()
+            signal.setitimer(signal.ITIMER_REAL, PATIENCE)
 
+        signal.signal(signal.SIGALRM, lambda number, frame: server.kill())
         signal.signal(signal.SIGTERM, leave)
         signal.signal(signal.SIGINT, leave)
         return server.wait()

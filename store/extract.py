@@ -64,6 +64,8 @@ def _copy(connection: duckdb.DuckDBPyConnection, studies: list[str]) -> None:
         connection.execute(
             f"INSERT INTO base.{table} BY NAME FROM source.base.{table} WHERE run_id {chosen}"
         )
+    # It names folders of the machine that it happened on.
+    connection.execute("UPDATE base.failures SET traceback = NULL")
     columns = _columns(connection)
     for table, names in columns.items():
         if table in OWN_RULES:

@@ -21,8 +21,8 @@ def render(runs: pl.DataFrame, kind: tuple[str, int]) -> None:
     if kind not in there:
         has = ", ".join(f"{corruption} {severity}" for corruption, severity in there)
         st.info(
-            f"No splices on {name.replace('_', ' ')} yet"
-            + (f"; there are some on {has.replace('_', ' ')}. " if has else ". ")
+            f"No splices on {plain(name.replace('_', ' '))} yet"
+            + (f"; there are some on {plain(has.replace('_', ' '), 300)}. " if has else ". ")
             + 'Put its set beside the clean one, of as many images, and `kind = "consistency"`:'
         )
         st.code(

@@ -13,6 +13,7 @@ from app.outcome import Outcome
 from app.views import lab_result
 from app.views.lab_choice import SIDES, Choice, Runs, choose, choose_runs
 from app.views.scene import NORMS
+from app.words import plain
 
 POLL_SECONDS = 0.4
 UPLOADS = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]
@@ -120,10 +121,10 @@ def _about(choice: Choice) -> str:
     """Say what was spliced, on what, under which normalisation."""
     shallow, deep = (choice.epoch(side) for side in SIDES.values())
     runs = choice.runs
-    whose = f" of {runs.names[runs.shallow_run]}" if runs.two else ""
+    whose = f" of {plain(runs.names[runs.shallow_run])}" if runs.two else ""
     return (
-        f"Shallow part of epoch {shallow}{whose} up to {choice.cut}, deep part of epoch {deep} of "
-        f"{runs.names[runs.run]}. BatchNorm `{choice.norm}`: {NORMS[choice.norm]}."
+        f"Shallow part of epoch {shallow}{whose} up to {plain(choice.cut)}, deep part of epoch {deep} of "
+        f"{plain(runs.names[runs.run])}. BatchNorm `{choice.norm}`: {NORMS[choice.norm]}."
     )
 
 

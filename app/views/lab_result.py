@@ -64,7 +64,7 @@ def _flip(flip: dict[str, Any]) -> None:
     with st.container(width=PICTURE + 24, gap="small"):
         st.image(flip["png"], width=PICTURE)
         st.caption(
-            f"{flip['own']} → **{flip['predicted']}**  \n"
+            f"{plain(flip['own'])} → **{plain(flip['predicted'])}**  \n"
             f"{flip['own_share']:.0%} → {flip['predicted_share']:.0%}  \nno. {flip['example']:,}"
         )
 
@@ -74,10 +74,10 @@ def one_image(answer: dict[str, Any]) -> None:
     with st.container(horizontal=True, gap="large", vertical_alignment="center"):
         with st.container(width=180, gap="small"):
             st.image(answer["png"], width=144)
-            label = f"  \nlabel: **{answer['target']}**" if "target" in answer else ""
+            label = f"  \nlabel: **{plain(answer['target'])}**" if "target" in answer else ""
             st.caption(
-                f"splice: **{answer['predicted']}** ({answer['predicted_share']:.1%})  \ndeep "
-                f"network: **{answer['own']}** ({answer['own_share']:.1%}){label}"
+                f"splice: **{plain(answer['predicted'])}** ({answer['predicted_share']:.1%})  \ndeep "
+                f"network: **{plain(answer['own'])}** ({answer['own_share']:.1%}){label}"
             )
         st.altair_chart(
             charts.class_shares(pl.DataFrame(answer["shares"])),

@@ -65,12 +65,12 @@ def render() -> None:
     absent = [name for name in compared.names.values() if name not in present]
     if absent:
         st.caption(
-            f"Not drawn: {', '.join(absent)}. No retention on this set: its networks are within "
+            f"Not drawn: {', '.join(map(plain, absent))}. No retention on this set: its networks are within "
             "9 standard errors of chance, or it has no splices here."
         )
     for arm, reason in compared.left_out.items():
         st.warning(
-            f"{arm} is not compared: {reason}. Arms of other labels must be trained on the same "
+            f"{plain(arm)} is not compared: {plain(reason, 300)}. Arms of other labels must be trained on the same "
             "images in the same number of steps."
         )
     with st.expander("The numbers behind the pictures"):

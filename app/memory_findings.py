@@ -64,14 +64,14 @@ def kept(shown: pl.DataFrame, runs: pl.DataFrame, arms: list[str], cut: str) -> 
             pl.col("deep_step") == row["deep_step"],
         )["p"].to_list()
         parts.append(
-            f"{_percent(row, 'share')} with {plain(arm)} ({row['right_to_wrong']:.1%} of all turn wrong, "
-            f"{row['wrong_to_right']:.1%} turn right; McNemar {_p(p)})"
+            f"{_percent(row, 'share')} with {plain(arm)} ({row['right_to_wrong']:.1%} of all turn "
+            f"wrong, {row['wrong_to_right']:.1%} turn right; McNemar {_p(p)})"
         )
     first = here.row(0, named=True)
     return (
         f"Of what the network of epoch {epoch_label(first['deep_epoch'])} has in memory, its deep "
-        f"part keeps under the features of epoch {epoch_label(first['shallow_epoch'])}, cut {plain(cut)}: "
-        f"{'; '.join(parts)}."
+        f"part keeps under the features of epoch {epoch_label(first['shallow_epoch'])}, cut "
+        f"{plain(cut)}: {'; '.join(parts)}."
     )
 
 

@@ -58,7 +58,8 @@ def of_alignment(rows: pl.DataFrame, control: str) -> list[str]:
         else:
             interval, shown = ", a single example", "no interval"
         said.append(
-            f"**{plain(series)}:** {own:.1%} of the drift lies along the noise, {base_mean:.1%} along the "
+            f"**{plain(series)}:** {own:.1%} of the drift lies along the noise, {base_mean:.1%} "
+            "along the "
             f"control: {100 * excess:+.1f} points{interval} ({shown}). Directions like the "
             f"features' own hold {features:.1%}, uniform ones {uniform:.1%}."
         )

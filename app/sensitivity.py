@@ -164,8 +164,8 @@ def differing(comparisons: Sequence[Comparison], labels: dict[str, str]) -> str:
         if (arms := by_outcome.get(outcome, []))
     ]
     return (
-        f"Retention against that of **{plain(first)}**, at equal accuracy of the earlier network and at "
-        f"equal displacement: {'; '.join(parts)}."
+        f"Retention against that of **{plain(first)}**, at equal accuracy of the earlier network "
+        f"and at equal displacement: {'; '.join(parts)}."
     )
 
 

@@ -63,7 +63,7 @@ def render() -> None:
         )
     _finding(chosen)
     st.caption(basis)
-    corrupted_consistency.render(runs, kind)
+    corrupted_consistency.render(study, runs, kind)
     with st.expander("Numbers"):
         st.dataframe(ask("corruption_errors", tuple(runs["run_id"])), hide_index=True)
         st.dataframe(rows, hide_index=True)

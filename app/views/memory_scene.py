@@ -92,7 +92,9 @@ def _chosen() -> MemoryScene | None:
     cut = controls.slider("Cut after block", "cut", cuts, cuts[len(cuts) // 3])
     here = choices.filter(pl.col("norm").is_in(used), pl.col("cut") == cut)
     if here.is_empty():
-        st.info(f"None at {plain(cut)} with this normalisation: choose another cut, or another one.")
+        st.info(
+            f"None at {plain(cut)} with this normalisation: choose another cut, or another one."
+        )
         return None
     reading = _reading(here)
     same = [pl.col(name) == value for name, value in reading.items()]

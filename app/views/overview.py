@@ -84,15 +84,16 @@ def _plainly(scene: Scene, at_cut: pl.DataFrame, names: dict[str, str]) -> None:
         pl.col("shallow_step") == pl.col("shallow_step").max().over("run_id")
     )
     parts = [
-        f"**{row['accuracy']:.1%}** with {plain(names[row['run_id']])} ({100 * row['accuracy_low']:.1f} "
+        f"**{row['accuracy']:.1%}** with {plain(names[row['run_id']])} "
+        f"({100 * row['accuracy_low']:.1f} "
         f"to {100 * row['accuracy_high']:.1f}, epoch {epoch_label(row['shallow_epoch'])})"
         for run in names
         for row in early.filter(pl.col("run_id") == run).iter_rows(named=True)
     ]
     if parts:
         st.markdown(
-            f"The first blocks, up to {plain(scene.cut)}, of an early checkpoint are right under the "
-            f"final deep part on {', on '.join(parts)} of the {scene.shown.split} set; n = "
+            f"The first blocks, up to {plain(scene.cut)}, of an early checkpoint are right under "
+            f"the final deep part on {', on '.join(parts)} of the {scene.shown.split} set; n = "
             f"{max(early['n'].to_list()):,}, BatchNorm `{scene.norms[0]}`, 95 % over examples. "
             "Early on, little may have been learned, so both pictures on the right hold the arms "
             "at equal values."

@@ -155,7 +155,9 @@ def number(label: str, parameter: str, most: int) -> int | None:
     """Enter a whole number from 0 to ``most``; None as long as there is none."""
     asked = st.query_params.get(parameter)
     key = PREFIX + parameter
-    value = int(asked) if asked is not None and asked.isdecimal() else None
+    # No longer than the largest one: Python refuses to read thousands of digits.
+    readable = asked is not None and asked.isdecimal() and len(asked) <= len(str(most))
+    value = int(asked) if asked and readable else None
     if asked is not None and (value is None or value > most):
         st.warning(f"{parameter}={plain(asked)} is not a number from 0 to {most:,}; showing none.")
         value = None

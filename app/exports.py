@@ -30,8 +30,9 @@ LIBRARIES = ("featdyn", "altair", "vl-convert-python", "polars", "duckdb", "stre
 class Provenance:
     """Where the data of a figure come from, as far as its page knows.
 
-    ``queries``: names of the functions of ``store.queries`` whose answers it draws. ``basis``: what
-    the numbers rest on, in words: set, n, normalisation, null, and which variance a band shows.
+    ``queries``: names of the functions of ``store.queries`` whose answers it draws; none: computed
+    live, not in the store. ``basis``: what the numbers rest on, in words: set, n, normalisation,
+    null, and which variance a band shows.
     """
 
     study: str

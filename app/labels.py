@@ -11,6 +11,7 @@ import polars as pl
 
 from app import findings
 from app.findings import Comparison
+from app.words import plain
 
 # A fall to less than this share of what true labels retain, in both pictures.
 COLLAPSE = 0.5
@@ -147,17 +148,17 @@ def headline(comparisons: Sequence[Comparison]) -> str:
     for each in comparisons:
         by_word.setdefault(_word(each), []).append(each.second)
     said = [
-        opening.format(", ".join(by_word[word]))
+        opening.format(", ".join(map(plain, by_word[word])))
         for word, opening in OPENINGS.items()
         if word in by_word
     ]
-    against = f"against {comparisons[0].first}, at equal accuracy and at equal displacement"
+    against = f"against {plain(comparisons[0].first)}, at equal accuracy and at equal displacement"
     return f"{'. '.join(said)} ({against})."
 
 
 def sentences(points: pl.DataFrame, comparisons: Sequence[Comparison]) -> list[str]:
     """Give each comparison's figures in both pictures."""
-    return [f"{each.second}: {findings.details(points, each)}." for each in comparisons]
+    return [f"{plain(each.second)}: {findings.details(points, each)}." for each in comparisons]
 
 
 def rule() -> str:

@@ -3,6 +3,7 @@
 import polars as pl
 
 from app.charts import epoch_label
+from app.words import plain
 
 SMALLEST_P = 0.001
 
@@ -63,14 +64,14 @@ def kept(shown: pl.DataFrame, runs: pl.DataFrame, arms: list[str], cut: str) -> 
             pl.col("deep_step") == row["deep_step"],
         )["p"].to_list()
         parts.append(
-            f"{_percent(row, 'share')} with {arm} ({row['right_to_wrong']:.1%} of all turn wrong, "
-            f"{row['wrong_to_right']:.1%} turn right; McNemar {_p(p)})"
+            f"{_percent(row, 'share')} with {plain(arm)} ({row['right_to_wrong']:.1%} of all turn "
+            f"wrong, {row['wrong_to_right']:.1%} turn right; McNemar {_p(p)})"
         )
     first = here.row(0, named=True)
     return (
         f"Of what the network of epoch {epoch_label(first['deep_epoch'])} has in memory, its deep "
-        f"part keeps under the features of epoch {epoch_label(first['shallow_epoch'])}, cut {cut}: "
-        f"{'; '.join(parts)}."
+        f"part keeps under the features of epoch {epoch_label(first['shallow_epoch'])}, cut "
+        f"{plain(cut)}: {'; '.join(parts)}."
     )
 
 
@@ -83,10 +84,10 @@ def forgotten(cells: pl.DataFrame, arms: list[str]) -> str:
     for arm in arms:
         of_arm = cells.filter(pl.col("arm") == arm, pl.col("forgotten").is_not_null())
         if of_arm.is_empty():
-            parts.append(f"with {arm} it can't be said of any (too close to chance)")
+            parts.append(f"with {plain(arm)} it can't be said of any (too close to chance)")
         else:
             count = int(of_arm["forgotten"].sum())
-            parts.append(f"**{count:,}** of {len(of_arm):,} with {arm}")
+            parts.append(f"**{count:,}** of {len(of_arm):,} with {plain(arm)}")
     return (
         "Forgotten, though the earlier network itself was good: "
         f"{'; '.join(parts)} (pairs of an earlier shallow and a later deep part)."
@@ -120,7 +121,8 @@ def transfer(gaps: pl.DataFrame, arms: list[str]) -> str | None:
                 else "no gap shows"
             )
         parts.append(
-            f"{row['law']} with {row['arm']}: **{100 * row['gap']:+.1f} points** ({limits}; {said})"
+            f"{plain(row['law'])} with {plain(row['arm'])}: **{100 * row['gap']:+.1f} points** "
+            f"({limits}; {said})"
         )
     first = here.row(0, named=True)
     return (

@@ -3,6 +3,8 @@
 import polars as pl
 from scipy.special import stdtrit
 
+from app.words import plain
+
 JOINED = ["series", "example"]
 
 
@@ -24,7 +26,7 @@ def of_noise(tests: pl.DataFrame, example: int, control: str) -> list[str]:
         row = family.row(by_predicate=pl.col("example") == example, named=True)
         alike = (family["verdict"] == row["verdict"]).sum()
         said.append(
-            f"**{series}: {row['verdict']}.** Δ log PR_sign (noise minus control) = "
+            f"**{plain(series)}: {row['verdict']}.** Δ log PR_sign (noise minus control) = "
             f"{row['delta']:.2f} [{row['delta_low']:.2f}, {row['delta_high']:.2f}], "
             f"{_p(row['delta_p_holm'])} after Holm over the {len(family)} examples of this cut; "
             f"the same verdict at {alike} of {len(family)}."
@@ -56,7 +58,8 @@ def of_alignment(rows: pl.DataFrame, control: str) -> list[str]:
         else:
             interval, shown = ", a single example", "no interval"
         said.append(
-            f"**{series}:** {own:.1%} of the drift lies along the noise, {base_mean:.1%} along the "
+            f"**{plain(series)}:** {own:.1%} of the drift lies along the noise, {base_mean:.1%} "
+            "along the "
             f"control: {100 * excess:+.1f} points{interval} ({shown}). Directions like the "
             f"features' own hold {features:.1%}, uniform ones {uniform:.1%}."
         )

@@ -4,6 +4,8 @@ from typing import Literal
 
 import polars as pl
 
+from app.words import plain
+
 Word = Literal["helps", "hurts", "no difference shows", "can't be told"]
 PLAIN, CONTROL = "plain", "control"
 
@@ -32,9 +34,9 @@ def named(rows: pl.DataFrame) -> pl.DataFrame:
 def _said(row: dict[str, object]) -> str:
     points = f"{100 * float(str(row['difference'])):+.1f}"
     if row["difference_low"] is None:
-        return f"{row['condition']} {points} points"
+        return f"{plain(row['condition'])} {points} points"
     low, high = (100 * float(str(row[f"difference_{end}"])) for end in ("low", "high"))
-    return f"{row['condition']} **{points} points** ({low:+.1f} to {high:+.1f})"
+    return f"{plain(row['condition'])} **{points} points** ({low:+.1f} to {high:+.1f})"
 
 
 def finding(rows: pl.DataFrame, images: str, against: str) -> str | None:

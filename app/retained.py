@@ -8,6 +8,7 @@ import polars as pl
 from scipy.special import stdtrit
 
 from app.findings import LEAST_DIFFERENCE
+from app.words import plain
 
 
 def _arm(rows: pl.DataFrame) -> tuple[str, str]:
@@ -52,9 +53,9 @@ def finding(rows: pl.DataFrame, corruption: str, epoch: str, arms: Sequence[str]
         if not of_arm.is_empty():
             word, figures = _arm(of_arm)
             retains = "it can't be told" if word == "can't be told" else f"it retains **{word}**"
-            parts.append(f"{arm}: {retains} ({figures})")
+            parts.append(f"{plain(arm)}: {retains} ({figures})")
     return (
-        f"Under {corruption}, the shallow part of epoch {epoch} below the final deep part. "
+        f"Under {plain(corruption)}, the shallow part of epoch {epoch} below the final deep part. "
         f"{'; '.join(parts)}."
     )
 

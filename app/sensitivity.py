@@ -10,6 +10,7 @@ from typing import Literal
 import polars as pl
 
 from app.findings import LEAST_DIFFERENCE, Comparison
+from app.words import plain
 
 # A splice keeps at least half of the accuracy above chance, or half of the predictions.
 LEAST_SCORE = 0.5
@@ -149,7 +150,7 @@ def differing(comparisons: Sequence[Comparison], labels: dict[str, str]) -> str:
     first = comparisons[0].first
     by_outcome: dict[str, list[str]] = {}
     for each in comparisons:
-        by_outcome.setdefault(each.outcome, []).append(labels[each.second])
+        by_outcome.setdefault(each.outcome, []).append(plain(labels[each.second]))
     phrases = {
         "differ": "both show a difference for {}",
         "same": "neither shows a difference for {}",
@@ -163,8 +164,8 @@ def differing(comparisons: Sequence[Comparison], labels: dict[str, str]) -> str:
         if (arms := by_outcome.get(outcome, []))
     ]
     return (
-        f"Retention against that of **{first}**, at equal accuracy of the earlier network and at "
-        f"equal displacement: {'; '.join(parts)}."
+        f"Retention against that of **{plain(first)}**, at equal accuracy of the earlier network "
+        f"and at equal displacement: {'; '.join(parts)}."
     )
 
 

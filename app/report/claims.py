@@ -179,14 +179,16 @@ def collapse(gallery: Gallery) -> Finding:
         *findings.matched_arms(points, arms),
         findings.matched_basis(points),
         "The rule, ours: it holds where the arms differ at equal accuracy of the earlier network "
-        "and at equal displacement, true labels above; in part where in one of the two.",
+        "and at equal displacement, true labels above; in part where in one of the two; it doesn't "
+        f"where the interval of either excludes {100 * LEAST:.0f} points.",
     )
     contrasts = [findings.contrast(points, first, noisiest, name) for name in findings.MATCHED_BY]
     known = [each for each in contrasts if each is not None]
     if len(known) < len(contrasts):
         return Finding(said, UNTOLD, tuple(pictures))
     above = [each.differs and each.difference > 0 for each in known]
-    verdict = HOLDS if all(above) else PART if any(above) else FAILS
+    excluded = [each.difference_high < LEAST for each in known]
+    verdict = HOLDS if all(above) else PART if any(above) else FAILS if any(excluded) else UNTOLD
     return Finding(said, verdict, tuple(pictures))
 
 

@@ -6,11 +6,14 @@ import streamlit as st
 from app import charts, controls, retained
 from app.cached import ask
 from app.charts import epoch_label
+from app.exports import Provenance
+from app.views.figure import figure
+from app.words import plain
 
 CLEAN = "clean"
 
 
-def render(runs: pl.DataFrame, kind: tuple[str, int]) -> None:
+def render(study: str, runs: pl.DataFrame, kind: tuple[str, int]) -> None:
     """Draw the section for one kind and severity; ``runs``: those of the study, in its order."""
     st.subheader("Does consistency extend to corrupted images?", anchor=False)
     stored = ask("corrupted_retentions", tuple(runs["run_id"]))
@@ -21,8 +24,8 @@ def render(runs: pl.DataFrame, kind: tuple[str, int]) -> None:
     if kind not in there:
         has = ", ".join(f"{corruption} {severity}" for corruption, severity in there)
         st.info(
-            f"No splices on {name.replace('_', ' ')} yet"
-            + (f"; there are some on {has.replace('_', ' ')}. " if has else ". ")
+            f"No splices on {plain(name.replace('_', ' '))} yet"
+            + (f"; there are some on {plain(has.replace('_', ' '), 300)}. " if has else ". ")
             + 'Put its set beside the clean one, of as many images, and `kind = "consistency"`:'
         )
         st.code(
@@ -44,20 +47,37 @@ def render(runs: pl.DataFrame, kind: tuple[str, int]) -> None:
     kept = stored.filter(pl.col("clean").is_not_null(), pl.col("retention").is_not_null())
     with st.container(horizontal=True, gap="medium"):
         if not kept.is_empty():
-            chart = charts.slopes(
-                _long(kept, "retention"),
-                arms,
-                f"Retention, shallow part of epoch {epoch}",
-                "retention under the final deep part",
-                ".0%",
-                "Fieller",
+            retentions = _long(kept, "retention")
+            figure(
+                charts.slopes(
+                    retentions,
+                    arms,
+                    f"Retention, shallow part of epoch {epoch}",
+                    "retention under the final deep part",
+                    ".0%",
+                    "Fieller",
+                ),
+                retentions,
+                about=(
+                    "What an earlier shallow part retains under the final deep part, on clean "
+                    "images and on the same ones corrupted. A line that falls: consistency is "
+                    "weaker there than on clean images."
+                ),
+                name="retention, clean and corrupted",
+                provenance=_provenance(study, kept, "corrupted_retentions", cut, "Fieller"),
             )
-            st.altair_chart(chart, width="content", alt="retention, clean and corrupted")
         if not scores.is_empty():
-            chart = charts.slopes(
-                _long(scores, "score"), arms, "Score", "TC of accuracy", ".2~f", "bootstrap"
+            both_scores = _long(scores, "score")
+            figure(
+                charts.slopes(both_scores, arms, "Score", "TC of accuracy", ".2~f", "bootstrap"),
+                both_scores,
+                about=(
+                    "Temporal consistency over all forward pairs, on clean images and on the same "
+                    "ones corrupted. A line a run; a flat one: the effect extends to them."
+                ),
+                name="scores, clean and corrupted",
+                provenance=_provenance(study, scores, "corrupted_scores", cut, "bootstrap"),
             )
-            st.altair_chart(chart, width="content", alt="scores, clean and corrupted")
     if kept.is_empty():
         st.caption(
             "Retention is not in the store here, or not defined: on one of the sets the last "
@@ -67,10 +87,22 @@ def render(runs: pl.DataFrame, kind: tuple[str, int]) -> None:
         st.markdown(retained.finding(kept, name.replace("_", " "), epoch, arms))
     rows = kept if scores.is_empty() else scores
     st.caption(
-        f"{retained.rule()} The same pictures clean and under {name.replace('_', ' ')}; cut after "
-        f"{cut}, BatchNorm `{rows['norm'][0]}`: statistics are never estimated on corrupted "
-        f"images; n = {rows['n'][0]:,}. A line a run."
+        f"{retained.rule()} The same pictures clean and under {plain(name.replace('_', ' '))}; "
+        f"cut after {plain(cut)}, BatchNorm `{rows['norm'][0]}`: statistics are never estimated "
+        f"on corrupted images; n = {rows['n'][0]:,}. A line a run."
     )
+
+
+def _provenance(study: str, rows: pl.DataFrame, query: str, cut: str, over: str) -> Provenance:
+    """Say what rows of one corruption rest on; ``over``: how their intervals are found."""
+    first = rows.row(0, named=True)
+    kind = f"{first['corruption'].replace('_', ' ')} {first['severity']}"
+    basis = (
+        f"Test images, n = {first['n']:,}, clean and under {plain(kind)}; cut after {plain(cut)}, "
+        f"BatchNorm `{first['norm']}`: statistics are never estimated on corrupted images. Null: "
+        f"the clean images. Intervals: 95 % over examples ({over}), one training each."
+    )
+    return Provenance(study, tuple(rows["run_id"].unique(maintain_order=True)), (query,), basis)
 
 
 def _of(rows: pl.DataFrame, kind: tuple[str, int], told: pl.DataFrame) -> pl.DataFrame:

@@ -63,7 +63,7 @@ def render() -> None:
         )
     _finding(chosen)
     st.caption(basis)
-    corrupted_consistency.render(runs, kind)
+    corrupted_consistency.render(study, runs, kind)
     with st.expander("Numbers"):
         st.dataframe(ask("corruption_errors", tuple(runs["run_id"])), hide_index=True)
         st.dataframe(rows, hide_index=True)
@@ -124,6 +124,6 @@ def _finding(chosen: pl.DataFrame) -> None:
     clean = 100 * float(chosen.filter(pl.col("corruption") == "none")["accuracy"].item())
     st.markdown(
         f"Clean images: **{clean:.1f}%** right. Corrupted ones: **{mean:.1f}%** on average over "
-        f"{len(by_kind)} kinds and their severities, least under {worst.replace('_', ' ')}, "
+        f"{len(by_kind)} kinds and their severities, least under {plain(worst.replace('_', ' '))}, "
         f"**{100 * least:.1f}%**."
     )

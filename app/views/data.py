@@ -7,9 +7,11 @@ import streamlit as st
 
 from app import controls, exports
 from app.cached import ask, ask_in_sql, store_revision
+from app.words import plain
 from store import sandbox
 
 ROWS = 100
+LONGEST_CAUSE = 600
 EXAMPLE = """SELECT r.name, s.cut, avg(s.accuracy) AS accuracy, count(*) AS cells
 FROM splices AS s JOIN runs AS r USING (run_id)
 WHERE s.control = 'none' AND s.shallow_step < s.deep_step
@@ -40,7 +42,7 @@ def _query() -> None:
     try:
         frame, cut = ask_in_sql(sql)
     except sandbox.RefusedError as problem:
-        st.error(str(problem))
+        st.error(plain(problem, LONGEST_CAUSE))
         return
     st.dataframe(frame, hide_index=True)
     more = f", cut off at {limits.rows:,}: aggregate, or filter" if cut else ""

@@ -112,10 +112,9 @@ def _content(
                 key=f"{ending}-{files.name}",
                 on_click="ignore",
             )
-    st.caption(
-        f"Data: `{'`, `'.join(provenance.queries)}` of `store.queries`, store revision "
-        f"{record['store_revision']}. Link to this view:"
-    )
+    queries = "`, `".join(provenance.queries)
+    source = f"`{queries}` of `store.queries`" if queries else "computed live, not in the store"
+    st.caption(f"Data: {source}, store revision {record['store_revision']}. Link to this view:")
     st.code(record["url"], language=None, wrap_lines=True)
 
 

@@ -66,7 +66,7 @@ def render() -> None:
             "Arms that are neither frozen nor replayed, at their last step; n = "
             f"{max(recipes['n'].to_list()):,} test examples. Intervals: Student's t over seeds."
         )
-    replays.render(study)
+    replays.render(study, tuple(runs["run_id"]))
     if not conditions.is_empty():
         with st.expander("Numbers"):
             st.dataframe(conditions.drop("setting"), hide_index=True)

@@ -8,12 +8,15 @@ from streamlit.delta_generator import DeltaGenerator
 from app import controls, live, outcome
 from app.cached import ask
 from app.desk import Answered, Failed, Full, State, Waiting
+from app.exports import Provenance
 from app.live import Words
 from app.outcome import Outcome
 from app.views import lab_result
-from app.views.lab_choice import SIDES, Choice, Runs, choose, choose_runs
+from app.views.lab_choice import SIDES, WHOLE, Choice, Runs, choose, choose_runs
 from app.views.scene import NORMS
+from app.words import plain
 
+STORED = ("stored_cell", "stored_classes", "stored_changes")
 POLL_SECONDS = 0.4
 UPLOADS = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]
 MOST_MEGABYTES = 2
@@ -111,7 +114,7 @@ def _now(choice: Choice, place: DeltaGenerator) -> None:
             f"Computed on {state.result['device']} in {state.result['seconds']:.2g} s. "
             f"{_beside(choice, found)}"
         )
-    lab_result.classes(found)
+    lab_result.classes(found, _provenance(choice, found, state.result["device"]))
     lab_result.flips(found)
     _one_image(choice, found.n)
 
@@ -120,11 +123,34 @@ def _about(choice: Choice) -> str:
     """Say what was spliced, on what, under which normalisation."""
     shallow, deep = (choice.epoch(side) for side in SIDES.values())
     runs = choice.runs
-    whose = f" of {runs.names[runs.shallow_run]}" if runs.two else ""
+    whose = f" of {plain(runs.names[runs.shallow_run])}" if runs.two else ""
     return (
-        f"Shallow part of epoch {shallow}{whose} up to {choice.cut}, deep part of epoch {deep} of "
-        f"{runs.names[runs.run]}. BatchNorm `{choice.norm}`: {NORMS[choice.norm]}."
+        f"Shallow part of epoch {shallow}{whose} up to {plain(choice.cut)}, deep part of epoch "
+        f"{deep} of {plain(runs.names[runs.run])}. BatchNorm `{choice.norm}`: {NORMS[choice.norm]}."
     )
+
+
+def _sides(choice: Choice) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((choice.runs.run, choice.runs.shallow_run)))
+
+
+def _live(device: str) -> str:
+    return f"Computed live on {device}: this result itself is not in the store."
+
+
+def _provenance(choice: Choice, found: Outcome, device: str | None = None) -> Provenance:
+    """Say what a splice's pictures rest on; ``device``: where it was computed, None if stored."""
+    shown = choice.shown
+    examples = WHOLE[choice.evaluation] if shown is None else f"{shown.split} set, {shown.title}"
+    corrupted = choice.corruption != "none" and (shown is None or shown.corruption == "none")
+    kind = f", {choice.corruption.replace('_', ' ')} {choice.severity}" if corrupted else ""
+    basis = (
+        f"{_about(choice)} Examples: {plain(examples, 160)}{kind}, n = {found.n:,}. "
+        f"{'' if device is None else f'{_live(device)} '}"
+        "Null: the deep network itself. Intervals: 95 % over examples (Wilson), one training each."
+    )
+    queries = STORED if device is None else ()
+    return Provenance(choice.runs.study, _sides(choice), queries, basis)
 
 
 def _beside(choice: Choice, found: Outcome) -> str:
@@ -143,9 +169,7 @@ def _stored(choice: Choice) -> Outcome | None:
     runs = choice.runs
     about = (runs.run, runs.shallow_run, choice.stored_set, choice.cut, choice.norm)
     key = (*about, (choice.shallow, choice.deep))
-    return outcome.stored(
-        *(ask(question, *key) for question in ("stored_cell", "stored_classes", "stored_changes"))
-    )
+    return outcome.stored(*(ask(question, *key) for question in STORED))
 
 
 def _from_store(choice: Choice, place: DeltaGenerator) -> None:
@@ -157,7 +181,7 @@ def _from_store(choice: Choice, place: DeltaGenerator) -> None:
             return
         lab_result.numbers(found)
         st.caption(_about(choice))
-    lab_result.classes(found)
+    lab_result.classes(found, _provenance(choice, found))
     if not found.per_class.is_empty():
         lab_result.flips(found)
         st.caption("Pictures of them, and single images, need the networks.")
@@ -186,6 +210,7 @@ def _one_image(choice: Choice, count: int) -> None:
     words = {**choice.words, "example": None if upload is not None else example}
     state = _answer("image", words, upload)
     if isinstance(state, Answered):
-        lab_result.one_image(state.result)
+        basis = f"One image, n = 1. {_about(choice)} {_live(state.result['device'])} No interval."
+        lab_result.one_image(state.result, Provenance(choice.runs.study, _sides(choice), (), basis))
     elif isinstance(state, Failed):
         _failed("image", words, upload, state)

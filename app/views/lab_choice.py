@@ -26,6 +26,7 @@ class Runs:
     ``cuts``: those that the store has splices at. ``sets``: stored sets of the run.
     """
 
+    study: str
     run: str
     shallow_run: str
     names: dict[str, str]
@@ -121,6 +122,7 @@ def choose_runs() -> Runs | None:
     sets = evaluation_sets(ask("evaluation_sets", (run,)))
     choices = ask("splice_choices", (run,))
     return Runs(
+        study=study,
         run=run,
         shallow_run=shallow_run,
         names=names,

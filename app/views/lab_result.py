@@ -6,7 +6,10 @@ import polars as pl
 import streamlit as st
 
 from app import charts
+from app.exports import Provenance
 from app.outcome import KINDS, Outcome
+from app.views.figure import figure
+from app.words import plain
 
 PICTURE = 72
 
@@ -27,20 +30,33 @@ def numbers(outcome: Outcome) -> None:
     )
 
 
-def classes(outcome: Outcome) -> None:
+def classes(outcome: Outcome, provenance: Provenance) -> None:
     """Draw accuracy class by class, and the predictions against the deep network's own."""
     if outcome.per_class.is_empty():
         st.caption("What it predicts for each example was not kept: no classes, no flips.")
         return
     with st.container(horizontal=True, gap="large"):
-        st.altair_chart(
-            charts.class_bars(outcome.per_class), width="content", alt="accuracy class by class"
+        figure(
+            charts.class_bars(outcome.per_class),
+            outcome.per_class,
+            about=(
+                "Accuracy of this splice class by class, beside that of the deep network itself. "
+                "Classes that fall far behind are those whose features have moved on."
+            ),
+            name="accuracy class by class",
+            provenance=provenance,
         )
         if not outcome.confusion.is_empty():
-            st.altair_chart(
+            figure(
                 charts.confusion(outcome.confusion, outcome.classes),
-                width="content",
-                alt="what the splice says of what the deep network says",
+                outcome.confusion,
+                about=(
+                    "How many examples the splice calls one class (column) of those that the deep "
+                    "network itself calls another (row). What lies off the diagonal are the "
+                    "predictions that the earlier features change."
+                ),
+                name="what the splice says of what the deep network says",
+                provenance=provenance,
             )
 
 
@@ -64,23 +80,29 @@ def _flip(flip: dict[str, Any]) -> None:
     with st.container(width=PICTURE + 24, gap="small"):
         st.image(flip["png"], width=PICTURE)
         st.caption(
-            f"{flip['own']} → **{flip['predicted']}**  \n"
+            f"{plain(flip['own'])} → **{plain(flip['predicted'])}**  \n"
             f"{flip['own_share']:.0%} → {flip['predicted_share']:.0%}  \nno. {flip['example']:,}"
         )
 
 
-def one_image(answer: dict[str, Any]) -> None:
+def one_image(answer: dict[str, Any], provenance: Provenance) -> None:
     """Draw one image as the network gets it, and what both make of it."""
     with st.container(horizontal=True, gap="large", vertical_alignment="center"):
         with st.container(width=180, gap="small"):
             st.image(answer["png"], width=144)
-            label = f"  \nlabel: **{answer['target']}**" if "target" in answer else ""
+            label = f"  \nlabel: **{plain(answer['target'])}**" if "target" in answer else ""
             st.caption(
-                f"splice: **{answer['predicted']}** ({answer['predicted_share']:.1%})  \ndeep "
-                f"network: **{answer['own']}** ({answer['own_share']:.1%}){label}"
+                f"splice: **{plain(answer['predicted'])}** ({answer['predicted_share']:.1%})  "
+                f"\ndeep network: **{plain(answer['own'])}** ({answer['own_share']:.1%}){label}"
             )
-        st.altair_chart(
-            charts.class_shares(pl.DataFrame(answer["shares"])),
-            width="content",
-            alt="probabilities of splice and deep network",
+        shares = pl.DataFrame(answer["shares"])
+        figure(
+            charts.class_shares(shares),
+            shares,
+            about=(
+                "Probability of each class for one image, of the splice and of the deep network "
+                "itself. It is one example, so it says nothing of others."
+            ),
+            name="probabilities of splice and deep network",
+            provenance=provenance,
         )

@@ -6,7 +6,9 @@ import streamlit as st
 from app import charts, findings
 from app import labels as rules
 from app.cached import ask
+from app.views.figure import figure
 from app.views.scene import Scene, choose
+from app.words import plain
 from featdyn_engine.domain import CONTROLS
 
 EXAMPLE = """[[arms]]
@@ -19,6 +21,19 @@ sweep.label_noise = [0.2, 0.4, 0.6, 0.8, 1.0]
 [[arms]]
 name = "permuted pixels"
 data = { permute_pixels = true }"""
+
+ABOUT_MATCHED = {
+    "own_accuracy": (
+        "What an earlier shallow part retains under the final deep part, against how accurate that "
+        "earlier network was itself, a line for each share of random labels. Lines that coincide "
+        "mean that a fall at equal epochs comes from how little had been learned."
+    ),
+    "displacement": (
+        "What an earlier shallow part retains under the final deep part, against how far its "
+        "features still had to move, a line for each share of random labels. A lower line keeps "
+        "less at an equal distance."
+    ),
+}
 
 
 def render() -> None:
@@ -65,13 +80,13 @@ def render() -> None:
     absent = [name for name in compared.names.values() if name not in present]
     if absent:
         st.caption(
-            f"Not drawn: {', '.join(absent)}. No retention on this set: its networks are within "
-            "9 standard errors of chance, or it has no splices here."
+            f"Not drawn: {', '.join(map(plain, absent))}. No retention on this set: its networks "
+            "are within 9 standard errors of chance, or it has no splices here."
         )
     for arm, reason in compared.left_out.items():
         st.warning(
-            f"{arm} is not compared: {reason}. Arms of other labels must be trained on the same "
-            "images in the same number of steps."
+            f"{plain(arm)} is not compared: {plain(reason, 300)}. Arms of other labels must be "
+            "trained on the same images in the same number of steps."
         )
     with st.expander("The numbers behind the pictures"):
         st.dataframe(points, hide_index=True)
@@ -89,17 +104,39 @@ def _pictures(
     with st.container(horizontal=True, gap="medium"):
         for matched_by in findings.MATCHED_BY:
             if points[matched_by].null_count() < len(points):
-                chart = charts.retention_by_noise(
-                    points, rules.bands(nulls, matched_by), matched_by, noise, permuted
+                figure(
+                    charts.retention_by_noise(
+                        points, rules.bands(nulls, matched_by), matched_by, noise, permuted
+                    ),
+                    points,
+                    about=ABOUT_MATCHED[matched_by],
+                    name="retention by share of random labels against "
+                    f"{matched_by.replace('_', ' ')}",
+                    provenance=scene.provenance(
+                        *("matched_points", "retentions", "arm_settings"),
+                        n=max(points["n"].to_list()),
+                        rest=f"Cut after {plain(scene.cut)}. Nulls: {_told(nulls)}, grey; a guess, "
+                        "0. Bands: 95 % over examples, one training each.",
+                    ),
                 )
-                alt = f"retention by share of random labels against {matched_by.replace('_', ' ')}"
-                st.altair_chart(chart, width="content", alt=alt)
         scores = _scores(scene, of_arms)
         if not scores.is_empty():
-            st.altair_chart(
+            figure(
                 charts.score_by_noise(scores, scene.measure),
-                width="content",
-                alt="score by share of random labels",
+                scores,
+                about=(
+                    "Temporal consistency of each arm against the share of its labels that are "
+                    "random; squares: pixels permuted. It is at equal epochs, so both pictures "
+                    "beside it say how much of a fall comes from how little was learned."
+                ),
+                name="score by share of random labels",
+                provenance=scene.provenance(
+                    *("sensitivity", "arm_settings"),
+                    n=max(points["n"].to_list()),
+                    rest=f"Cut after {plain(scene.cut)}; TC of {scene.measure} over forward pairs. "
+                    "Null: the arm of true labels. Intervals: 95 % over seeds (Student's t), over "
+                    "examples for one seed.",
+                ),
             )
     if nulls.is_empty():
         st.caption(
@@ -117,6 +154,11 @@ def _pictures(
             'Displacement is not in the store for this set: add `kind = "displacement"` to the '
             "`[[analyses]]` of the study."
         )
+
+
+def _told(nulls: pl.DataFrame) -> str:
+    names = nulls["control"].cast(pl.String).unique(maintain_order=True).to_list()
+    return ", ".join(name.replace("_", " ") for name in names) or "none stored"
 
 
 def _nulls(scene: Scene, run_ids: set[str]) -> pl.DataFrame:

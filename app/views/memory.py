@@ -5,8 +5,15 @@ import streamlit as st
 
 from app import charts, memory_findings
 from app.cached import ask
+from app.exports import Provenance
 from app.memory_arms import law, variance
+from app.views.figure import figure
 from app.views.memory_scene import MemoryScene, choose
+from app.words import plain
+
+CELLS = ("memory_cells", "memory_over_seeds")
+GAP_NULL = "Here: the training set minus each other one. Null: 0, as much is lost on both."
+NULL = "Null: the network of the deep part itself, lag 0, where nothing flips."
 
 
 def render() -> None:
@@ -42,20 +49,60 @@ def _flips(scene: MemoryScene, at: pl.DataFrame) -> None:
     with st.container(horizontal=True, gap="medium"):
         for arm in scene.present(at):
             of_arm = at.filter(pl.col("arm") == arm)
-            chart = charts.flips_by_lag(of_arm, limit, arm, variance(of_arm))
-            st.altair_chart(chart, width="content", alt=f"flips by lag, {arm}, cut {scene.cut}")
-        lines = charts.share_by_lag(at, scene.arms, variance(at))
-        st.altair_chart(lines, width="content", alt=f"share of memory kept, cut {scene.cut}")
+            figure(
+                charts.flips_by_lag(of_arm, limit, arm, variance(of_arm)),
+                of_arm,
+                about=(
+                    "How many examples change between right and wrong when a later deep part reads "
+                    "the features of another checkpoint: up, wrong to right; down, right to wrong. "
+                    "The dot is the sum of both, the change of accuracy."
+                ),
+                name=f"flips by lag, {arm}, cut {scene.cut}",
+                provenance=_provenance(scene, of_arm, NULL),
+            )
+        figure(
+            charts.share_by_lag(at, scene.arms, variance(at)),
+            at,
+            about=(
+                "Of the examples that the deep part's own network has in memory, the share that it "
+                "still has under the features of another checkpoint, by the lag between both. A "
+                "line that falls late keeps its memory over a longer past."
+            ),
+            name=f"share of memory kept, cut {scene.cut}",
+            provenance=_provenance(scene, at, NULL),
+        )
     own = scene.own_cells
     said = memory_findings.kept(at, own, scene.present(at), scene.cut)
     if said:
         st.markdown(said)
     st.markdown(memory_findings.forgotten(own, scene.present(at)))
     st.caption(
-        f"{scene.about} Null: the network of the deep part itself, lag 0, where nothing flips. "
+        f"{scene.about} {NULL} "
         "McNemar's p is exact and of one cell of one run, not corrected for the other cells. "
         f"Intervals: {variance(at)}, paired."
     )
+
+
+def _provenance(scene: MemoryScene, rows: pl.DataFrame, null: str) -> Provenance:
+    """Say what rows of ``memory_arms.of_arms`` rest on; ``null``: what they are held against."""
+    n = f"n = {max(rows['n'].to_list()):,}"
+    # A gap is told of every set, whatever is shown.
+    own = scene.cells.filter(pl.col("arm").is_in(rows["arm"].unique().to_list()))
+    basis = f"{scene.about} {n}. {null} Intervals: {variance(rows)}, paired."
+    run_ids = tuple(own["run_id"].unique(maintain_order=True))
+    return Provenance(scene.study, run_ids, CELLS, basis)
+
+
+def _of_runs(scene: MemoryScene, points: pl.DataFrame) -> Provenance:
+    """Say what the memory of runs rests on."""
+    train, test = (max(points[name].to_list()) for name in ("train_n", "test_n"))
+    basis = (
+        f"Largest training set with the labels trained on, n = {train:,}, and largest clean test "
+        f"set, n = {test:,}; cut after {plain(scene.cut)}, BatchNorm {' and '.join(scene.norms)}. "
+        "Bars: 95 % over examples, one training each. No null: a description."
+    )
+    run_ids = tuple(points["run_id"].unique(maintain_order=True))
+    return Provenance(scene.study, run_ids, ("induction_points",), basis)
 
 
 def _shares(scene: MemoryScene, of_set: pl.DataFrame) -> None:
@@ -63,8 +110,18 @@ def _shares(scene: MemoryScene, of_set: pl.DataFrame) -> None:
     st.subheader("Every deep part", anchor=False)
     with st.container(horizontal=True, gap="medium"):
         for arm in scene.present(of_set):
-            chart = charts.share_heatmap(of_set.filter(pl.col("arm") == arm), arm)
-            st.altair_chart(chart, width="content", alt=f"share of memory kept by steps, {arm}")
+            of_arm = of_set.filter(pl.col("arm") == arm)
+            figure(
+                charts.share_heatmap(of_arm, arm),
+                of_arm,
+                about=(
+                    "Each cell is the share of memory that a deep part (column) keeps under the "
+                    "shallow part of another checkpoint (row). A cross marks what is forgotten "
+                    "though the earlier network itself was good."
+                ),
+                name=f"share of memory kept by steps, {arm}",
+                provenance=_provenance(scene, of_arm, NULL),
+            )
     st.caption(
         "Particle memory: of the examples that the deep part's own network has in memory, the "
         "share that it still has with the other shallow part. Left of the line, and at lags below "
@@ -81,7 +138,7 @@ def _empirical(scene: MemoryScene) -> None:
     """Say how often mean losses agree, and what particle memory alone would give."""
     own = scene.own_cells.filter(pl.col("shallow_step") != pl.col("deep_step"))
     parts = [
-        f"{of_arm['empirical'].sum():,} of {len(of_arm):,} cells with {arm}"
+        f"{of_arm['empirical'].sum():,} of {len(of_arm):,} cells with {plain(arm)}"
         for arm in scene.present(own)
         for of_arm in [own.filter(pl.col("arm") == arm)]
     ]
@@ -115,8 +172,17 @@ def _gaps(scene: MemoryScene, gaps: pl.DataFrame) -> None:
         for arm in scene.present(gaps):
             of_arm = gaps.filter(pl.col("arm") == arm)
             limits = [min(low, 0.0) - 0.02, max(high, 0.0) + 0.02]
-            chart = charts.gap_by_lag(of_arm, arm, variance(of_arm), limits)
-            st.altair_chart(chart, width="content", alt=f"transferability gap, {arm}")
+            figure(
+                charts.gap_by_lag(of_arm, arm, variance(of_arm), limits),
+                of_arm,
+                about=(
+                    "What a deep part loses under the features of another checkpoint on the "
+                    "training set, minus what it loses on another set, by lag. Around 0 the memory "
+                    "transfers; above 0 it was the training examples' own."
+                ),
+                name=f"transferability gap, {arm}",
+                provenance=_provenance(scene, of_arm, GAP_NULL),
+            )
     said = memory_findings.transfer(gaps, scene.arms)
     if said:
         st.markdown(said)
@@ -144,8 +210,17 @@ def _induction(scene: MemoryScene) -> None:
             "5 % of the steps, and an example in memory."
         )
         return
-    chart = charts.induction(points, scene.arms)
-    st.altair_chart(chart, width="content", alt="training memory against test accuracy")
+    figure(
+        charts.induction(points, scene.arms),
+        points,
+        about=(
+            "Each dot is a run: how well it keeps its training examples in memory against how "
+            "accurate its last network is on the test set. Arms differ in more than chance, so a "
+            "trend over them is a description."
+        ),
+        name="training memory against test accuracy",
+        provenance=_of_runs(scene, points),
+    )
     found = ask("induction", scene.study).filter(*same).row(0, named=True)
     if found["with_accuracy"] is None:
         said = f"No rank correlation: it needs 4 runs that differ, here are {found['runs']}."

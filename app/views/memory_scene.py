@@ -12,6 +12,7 @@ from app.memory_arms import SETS, of_arms
 from app.selection import EvaluationSet, evaluation_sets, unique_cubes
 from app.views.scene import NORMS
 from app.views.study_choice import choose_study
+from app.words import plain
 
 READING = ["gamma", "eps", "loss_eps", "high"]
 EXAMPLE = """[[analyses]]
@@ -56,7 +57,7 @@ class MemoryScene:
         gamma = self.reading["gamma"]
         margin = "right" if gamma == 0 else f"right by a margin of {gamma:g}"
         return (
-            f"{self.shown.split.capitalize()} set ({self.shown.title}), BatchNorm "
+            f"{self.shown.split.capitalize()} set ({plain(self.shown.title, 160)}), BatchNorm "
             f"{' and '.join(f'`{norm}`' for norm in self.norms)}; in memory: {margin}."
         )
 
@@ -91,7 +92,9 @@ def _chosen() -> MemoryScene | None:
     cut = controls.slider("Cut after block", "cut", cuts, cuts[len(cuts) // 3])
     here = choices.filter(pl.col("norm").is_in(used), pl.col("cut") == cut)
     if here.is_empty():
-        st.info(f"None at {cut} with this normalisation: choose another cut, or another one.")
+        st.info(
+            f"None at {plain(cut)} with this normalisation: choose another cut, or another one."
+        )
         return None
     reading = _reading(here)
     same = [pl.col(name) == value for name, value in reading.items()]

@@ -9,6 +9,7 @@ from app.charts import epoch_label
 from app.views import contrast
 from app.views.scene import Scene, headline
 from app.views.study_choice import choose_study
+from app.words import plain
 
 # A kind of work, the page that shows it, and the question that it answers.
 QUESTIONS = {
@@ -86,15 +87,16 @@ def _plainly(scene: Scene, at_cut: pl.DataFrame, names: dict[str, str]) -> None:
         pl.col("shallow_step") == pl.col("shallow_step").max().over("run_id")
     )
     parts = [
-        f"**{row['accuracy']:.1%}** with {names[row['run_id']]} ({100 * row['accuracy_low']:.1f} "
+        f"**{row['accuracy']:.1%}** with {plain(names[row['run_id']])} "
+        f"({100 * row['accuracy_low']:.1f} "
         f"to {100 * row['accuracy_high']:.1f}, epoch {epoch_label(row['shallow_epoch'])})"
         for run in names
         for row in early.filter(pl.col("run_id") == run).iter_rows(named=True)
     ]
     if parts:
         st.markdown(
-            f"The first blocks, up to {scene.cut}, of an early checkpoint are right under the "
-            f"final deep part on {', on '.join(parts)} of the {scene.shown.split} set; n = "
+            f"The first blocks, up to {plain(scene.cut)}, of an early checkpoint are right under "
+            f"the final deep part on {', on '.join(parts)} of the {scene.shown.split} set; n = "
             f"{max(early['n'].to_list()):,}, BatchNorm `{scene.norms[0]}`, 95 % over examples. "
             "Early on, little may have been learned, so both pictures on the right hold the arms "
             "at equal values."
@@ -118,6 +120,10 @@ def _questions(study: str) -> None:
                 links.to(path, "Look", ":material/arrow_forward:", study=study)
 
 
+def _listed(names: list[str]) -> str:
+    return ", ".join(plain(name) for name in names)
+
+
 def _studies() -> None:
     """Show every study of the store as a card, or as a table where there are many."""
     st.subheader("In this store", anchor=False)
@@ -135,11 +141,11 @@ def _studies() -> None:
     with st.container(horizontal=True, gap="small"):
         for row in found.iter_rows(named=True):
             with st.container(border=True, width=STUDY_CARD):
-                st.markdown(f"**{row['title']}**")
+                st.markdown(f"**{plain(row['title'])}**")
                 failures = f", {row['failed']} failed" if row["failed"] else ""
                 st.caption(
-                    f"{', '.join(row['datasets'])}; {', '.join(row['networks'])}; arms: "
-                    f"{', '.join(row['arms'])}. {row['finished']} of {row['runs']} runs "
+                    f"{_listed(row['datasets'])}; {_listed(row['networks'])}; arms: "
+                    f"{_listed(row['arms'])}. {row['finished']} of {row['runs']} runs "
                     f"finished{failures}."
                 )
                 links.to("runs", "Runs", ":material/timeline:", study=row["study"])

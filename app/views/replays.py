@@ -5,6 +5,8 @@ import streamlit as st
 
 from app import charts, controls, replays
 from app.cached import ask
+from app.exports import Provenance
+from app.views.figure import figure
 
 EXAMPLE = """swa_from = 0.75
 
@@ -27,8 +29,24 @@ HEADINGS = {
 }
 
 
-def render(study: str) -> None:
-    """Draw the section for a study."""
+ABOUT = {
+    replays.PLAIN: (
+        "Final test accuracy of each way to train with stored features, or with a mean of weights, "
+        "minus that of the plain run of the same seed. An interval right of zero: it helps."
+    ),
+    replays.CONTROL: (
+        "Final test accuracy with features of older checkpoints minus that with current ones, at "
+        "the same cost. An interval that holds zero: age alone does nothing that shows."
+    ),
+}
+NULLS = {
+    replays.PLAIN: "Null: the plain run of the same seed.",
+    replays.CONTROL: "Null: current features replayed at the same cost.",
+}
+
+
+def render(study: str, run_ids: tuple[str, ...]) -> None:
+    """Draw the section for a study; ``run_ids``: its runs."""
     st.subheader("Replay as a way to train", anchor=False)
     stored = ask("replay", study)
     paired = replays.named(stored)
@@ -53,7 +71,13 @@ def render(study: str) -> None:
         for against, heading in HEADINGS.items():
             shown = paired.filter(pl.col("against") == against)
             if not shown.is_empty():
-                st.altair_chart(charts.replay_forest(shown, heading), width="content", alt=heading)
+                figure(
+                    charts.replay_forest(shown, heading),
+                    shown,
+                    about=ABOUT[against],
+                    name=f"replay, {heading[0].lower()}{heading[1:]}",
+                    provenance=Provenance(study, run_ids, ("replay",), _basis(stored, against)),
+                )
     for images in ("clean", "corrupted"):
         for against in HEADINGS:
             sentence = replays.finding(paired, images, against)
@@ -62,6 +86,15 @@ def render(study: str) -> None:
     _caption(stored)
     with st.expander("Numbers of replay"):
         st.dataframe(stored.drop("setting"), hide_index=True)
+
+
+def _basis(stored: pl.DataFrame, against: str) -> str:
+    """Say what the differences rest on."""
+    return (
+        f"Test set, n = {max(stored['n'].to_list()):,}, last step, BatchNorm: the network's own "
+        f"statistics; those of SWA are estimated anew on training images. {NULLS[against]} "
+        "Intervals: 95 % over seeds (Student's t), paired by seed, the examples held fixed."
+    )
 
 
 def _caption(stored: pl.DataFrame) -> None:

@@ -160,7 +160,8 @@ def _integrity(run_ids: tuple[str, ...], names: dict[str, str]) -> None:
     st.subheader("Integrity", anchor=False)
     flags = ask("integrity_flags", run_ids)
     for run_id, flag, places in flags.iter_rows():
-        st.warning(f"**{names.get(run_id, run_id)}**: {flag}: {places}")
+        said = plain(f"{flag}: {places}", LONGEST_CAUSE)
+        st.warning(f"**{plain(names.get(run_id, run_id))}**: {said}")
     found = "Nothing is wrong in the rows of these runs. " if flags.is_empty() else ""
     st.caption(
         f"{found}Looked at: equal checkpoints at different steps, checkpoints that the "

@@ -6,7 +6,10 @@ import streamlit as st
 from app import charts, controls, findings
 from app import sensitivity as rules
 from app.cached import ask
+from app.exports import Provenance
+from app.views.figure import figure
 from app.views.scene import Scene, choose
+from app.words import plain
 from featdyn_engine.domain import CONTROLS
 
 EXAMPLE = """[[arms]]
@@ -82,44 +85,101 @@ def _pictures(
     """Draw a forest a quantity; return the matched comparisons of the first arm with each other."""
     order = settings.select("label", "field")
     score = rows.filter(pl.col("quantity") == "score")
-    comparisons = _compared(scene, settings)
+    points = _points(scene)
+    comparisons = _compared(points, settings)
     with st.container(horizontal=True, gap="medium"):
         if not score.is_empty():
-            st.altair_chart(
+            figure(
                 charts.score_forest(score, order, scene.measure, rules.LEAST_SCORE),
-                width="content",
-                alt="score of each arm",
+                score,
+                about=(
+                    "Temporal consistency of each arm with its interval, and in words whether the "
+                    "effect holds there. Arms that change one field of the recipe stand together."
+                ),
+                name="score of each arm",
+                provenance=_provenance(scene, score, "Null: those of the forests beside it."),
             )
         for name in nulls:
             of_null = rows.filter(pl.col("quantity") == "excess", pl.col("control") == name)
             if not of_null.is_empty():
                 words = name.replace("_", " ")
-                chart = charts.difference_forest(
-                    of_null, order, f"Over {words}", "TC minus that of the null", 0.05
+                figure(
+                    charts.difference_forest(
+                        of_null, order, f"Over {words}", "TC minus that of the null", 0.05
+                    ),
+                    of_null,
+                    about=(
+                        "How much more consistent each arm is than this null. An interval right of "
+                        "zero: the null alone doesn't explain the score."
+                    ),
+                    name=f"excess over {words}",
+                    provenance=_provenance(scene, of_null, f"Null: {words}."),
                 )
-                st.altair_chart(chart, width="content", alt=f"excess over {words}")
         asymmetry = rows.filter(pl.col("quantity") == "asymmetry")
         if not asymmetry.is_empty():
-            chart = charts.difference_forest(
-                asymmetry, order, "Forward minus backward", "TC minus that of backward pairs"
+            figure(
+                charts.difference_forest(
+                    asymmetry, order, "Forward minus backward", "TC minus that of backward pairs"
+                ),
+                asymmetry,
+                about=(
+                    "Whether earlier shallow parts serve later deep parts better than later ones "
+                    "serve earlier. Right of zero: the arrow of time shows."
+                ),
+                name="asymmetry of each arm",
+                provenance=_provenance(scene, asymmetry, "Null: pairs in the other order."),
             )
-            st.altair_chart(chart, width="content", alt="asymmetry of each arm")
         for matched_by, place in findings.MATCHED_BY.items():
             matched = _matched_rows(settings, comparisons, matched_by)
             if not matched.is_empty():
                 heading = f"At {place.removesuffix(' of the earlier network')}"
-                chart = charts.difference_forest(
-                    matched, order, heading, "retention minus that of the first arm", None
+                figure(
+                    charts.difference_forest(
+                        matched, order, heading, "retention minus that of the first arm", None
+                    ),
+                    matched,
+                    about=(
+                        "How much more an arm's earlier shallow parts retain under its final deep "
+                        f"part than those of the first arm, at {place}. Near zero: the change of "
+                        "recipe doesn't matter for it."
+                    ),
+                    name=f"retention {heading[0].lower()}{heading[1:]}",
+                    provenance=_matched_provenance(scene, points),
                 )
-                st.altair_chart(chart, width="content", alt=heading)
     return comparisons
 
 
-def _compared(scene: Scene, settings: pl.DataFrame) -> list[findings.Comparison]:
+def _provenance(scene: Scene, rows: pl.DataFrame, null: str) -> Provenance:
+    """Say what rows of ``queries.sensitivity`` rest on."""
+    return scene.provenance(
+        *("sensitivity", "arm_settings"),
+        n=max(rows["n"].drop_nulls().to_list(), default=0),
+        rest=f"Cut after {plain(scene.cut)}; TC of {scene.measure} over forward pairs, weighted by "
+        f"cumulative learning rate. {null} Intervals: 95 % over seeds (Student's t), the examples "
+        "held fixed; of one seed over examples.",
+    )
+
+
+def _matched_provenance(scene: Scene, points: pl.DataFrame) -> Provenance:
+    """Say what matched retentions rest on."""
+    return scene.provenance(
+        *("matched_points", "retentions"),
+        n=max(points["n"].to_list()),
+        rest=f"Cut after {plain(scene.cut)}; retention is averaged over the range in common. Null: "
+        "the first arm. Intervals: 95 % over seeds (Welch's t) where both arms have several, else "
+        "over examples.",
+    )
+
+
+def _points(scene: Scene) -> pl.DataFrame:
+    """Retention at every earlier checkpoint at the cut; empty without splices there."""
     cells = scene.cells().filter(pl.col("cut") == scene.cut)
-    if cells.is_empty():
+    return pl.DataFrame() if cells.is_empty() else scene.points(cells)
+
+
+def _compared(points: pl.DataFrame, settings: pl.DataFrame) -> list[findings.Comparison]:
+    if points.is_empty():
         return []
-    points = scene.points(cells)
     first, *others = settings["arm"]
     present = set(points["arm"])
     return [findings.compared(points, first, each) for each in others if each in present]
@@ -156,7 +216,8 @@ def _caption(scene: Scene, quantities: pl.DataFrame) -> None:
     sizes = quantities["n"].drop_nulls()
     st.caption(
         f"{rules.rule()} TC over all forward pairs, weighted by cumulative learning rate. "
-        f"{scene.about}, cut after {scene.cut}, n = {max(sizes.to_list()):,}. Intervals over seeds "
+        f"{scene.about}, cut after {plain(scene.cut)}, n = {max(sizes.to_list()):,}. Intervals "
+        "over seeds "
         "are Student's t, the examples held fixed; of one seed they are over examples and say "
         "nothing of other trainings. They are not corrected for looking at several arms."
     )

@@ -100,12 +100,13 @@ def test_a_file_that_is_no_store_says_what_to_run(
     (tmp_path / "featdyn.duckdb").write_text("no database")
     test = opened(path, tmp_path, monkeypatch)
     assert not test.exception
-    assert "run `featdyn rebuild`" in test.error[0].value
+    assert "expected a whole store" in test.error[0].value
+    assert "featdyn rebuild" in test.error[0].value
 
 
 def test_the_first_page_opens_and_stands_in_the_bar() -> None:
     assert PATHS[0] == "overview"
-    assert [page.path for page in sections()[""]] == ["overview", "consistency"]
+    assert [page.path for page in sections()[""]] == ["overview", "consistency", "lab"]
     assert len(set(PATHS)) == len(PATHS)
 
 

@@ -247,8 +247,8 @@ def test_a_forged_choice_of_a_widget_is_none(
 
 
 FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__", "pickle", "marshal", "shelve", "dill"}
-# A program of featdyn's own, by a fixed command: own SQL apart from the app, and the lab's engine.
-STARTS_A_PROCESS = ("store/sandbox.py", "app/worker.py")
+# By a fixed command: own SQL apart from the app, the lab's engine, Streamlit in a container.
+STARTS_A_PROCESS = ("store/sandbox.py", "app/worker.py", "app/serve.py")
 # ``featdyn import`` has files of other trainers rewritten there, before anything else sees them.
 READS_FOREIGN_WEIGHTS = "featdyn_engine/foreign_weights.py"
 # They say what is installed, and import nothing.

@@ -13,6 +13,7 @@ from app.views.study_choice import choose_study
 from app.words import plain
 
 LONGEST_CAUSE = 400
+LONGEST_FLAG = 160
 COLUMNS = [
     "name",
     "status",
@@ -160,7 +161,7 @@ def _integrity(run_ids: tuple[str, ...], names: dict[str, str]) -> None:
     st.subheader("Integrity", anchor=False)
     flags = ask("integrity_flags", run_ids)
     for run_id, flag, places in flags.iter_rows():
-        said = plain(f"{flag}: {places}", LONGEST_CAUSE)
+        said = plain(f"{flag}: {places}", LONGEST_FLAG)
         st.warning(f"**{plain(names.get(run_id, run_id))}**: {said}")
     found = "Nothing is wrong in the rows of these runs. " if flags.is_empty() else ""
     st.caption(

@@ -14,12 +14,13 @@ from polars.testing import assert_frame_equal
 
 from app import exports
 from tests.app.test_views import opened
+from tests.store import freezing
 
 FRAME = pl.DataFrame({"step": [0, 10, 20], "accuracy": [0.1, 0.5, 0.9], "name": ["a", "b,", 'c"']})
 RECORD = {"study": "tiny", "run_ids": ["a" * 12], "store_revision": 3}
 CHARTS = [
     *[("overview", 2), ("consistency", 14), ("lab", 2), ("labels", 2), ("sensitivity", 1)],
-    *[("corruption", 3), ("freezing", 1), ("probes", 3), ("trajectories", 1), ("divergences", 2)],
+    *[("corruption", 3), ("probes", 3), ("trajectories", 1), ("divergences", 2)],
     *[("memory", 3), ("noise", 1), ("runs", 2)],
 ]
 # The curve on which checkpoints are clicked is a control.
@@ -83,11 +84,24 @@ def test_nothing_is_drawn_before_it_is_asked_for(monkeypatch: pytest.MonkeyPatch
 def test_every_picture_of_a_page_can_be_taken_along(
     path: str, least: int, cube_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert_every_picture_is_taken(path, least, cube_home, "by-hand", monkeypatch)
+
+
+def test_every_picture_of_freezing_and_replay_can_be_taken_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freezing.write(tmp_path)
+    assert_every_picture_is_taken("freezing", 3, tmp_path, freezing.STUDY, monkeypatch)
+
+
+def assert_every_picture_is_taken(
+    path: str, least: int, home: Path, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from app.views import figure
 
     found: list[tuple[Any, ...]] = []
     monkeypatch.setattr(figure, "_behind", lambda *drawn: found.append(drawn))
-    test = opened(path, cube_home, monkeypatch, study="by-hand", split="test")
+    test = opened(path, home, monkeypatch, study=study, split="test")
     assert not test.exception
     drawn = len(test.get("vega_lite_chart")) - CONTROLS.get(path, 0)
     assert len(found) == drawn >= least

@@ -5,6 +5,7 @@ Nothing is written, nothing a store says is run, and what fails is named while t
 
 import ast
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -32,6 +33,7 @@ PARAMETERS = [
     *("control", "kind", "step", "setting", "pairs", "weighting", "method", "probe", "nosuch"),
     *("view", "image"),
 ]
+OWN_LINK = re.compile(r"\[[A-Za-z ,]+\]\(/[a-z]+\?[A-Za-z0-9_=&%.+-]*\)")
 HARM = (
     "../../../../etc/passwd",
     "..%2f..%2fetc%2fpasswd",
@@ -101,7 +103,8 @@ def test_names_that_mean_harm_are_only_names(
     assert_ordinary(test)
     sentences = [*test.markdown, *test.caption, *test.info, *test.error, *test.warning]
     for sentence in sentences:
-        said = sentence.value
+        # A link of the app's own to one of its pages is the whole sentence, its words fixed.
+        said = "" if OWN_LINK.fullmatch(sentence.value) else sentence.value
         assert not getattr(sentence.proto, "allow_html", False)
         assert "](" not in said.replace("\\]", ""), said
         for markup in ("**bold**", "$x^2$", ":red[", "<script", "<img"):

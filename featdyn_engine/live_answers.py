@@ -15,9 +15,8 @@ from featdyn_engine.data import registry as data_registry
 from featdyn_engine.data import uploads
 from featdyn_engine.data.corruptions import registry as corruptions
 from featdyn_engine.data.dataset import Dataset
-from featdyn_engine.domain import InputError, RunConfig
+from featdyn_engine.domain import InputError
 from featdyn_engine.live import Evaluator, Scored
-from featdyn_engine.models import factory
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.science.intervals import wilson
 from featdyn_engine.science.splice import Progress
@@ -34,13 +33,13 @@ MOST_BARS = 10
 SHOWN = 96
 
 
-def outline(evaluator: Evaluator, words: Words, allowed: frozenset[str]) -> Answer:
+def outline(evaluator: Evaluator, words: Words) -> Answer:
     """Say what can be asked of a run: cuts, normalisation modes, corruptions, class names.
 
-    Raises InputError for a run that isn't there, or whose network is not to be imported.
+    Raises InputError for a run that isn't there, or whose network is code that the operator doesn't
+    allow (``factories.find``).
     """
     run = load_run(evaluator.home, words["run"])
-    refuse_foreign_code(run, allowed)
     dataset = data_registry.load(run.data, evaluator.home)
     task = dataset.task
     has_batch_norm = model_registry.has_batch_norm(run.network, task)
@@ -53,22 +52,9 @@ def outline(evaluator: Evaluator, words: Words, allowed: frozenset[str]) -> Answ
     }
 
 
-def refuse_foreign_code(run: RunConfig, allowed: frozenset[str]) -> None:
-    """Raise InputError for a network that is code of somebody's own and not ``allowed``."""
-    name = run.network.name
-    if factory.is_factory(name) and name not in allowed:
-        raise InputError(
-            f"expected a network of featdyn's own, got {name}: that is code to import, and the app "
-            "imports none; `featdyn splice` does, and so does an app whose operator names it in "
-            "FEATDYN_ALLOW_FACTORIES"
-        )
-
-
-def splice(
-    evaluator: Evaluator, words: Words, allowed: frozenset[str], progress: Progress
-) -> Answer:
+def splice(evaluator: Evaluator, words: Words, progress: Progress) -> Answer:
     """Evaluate one splice: the cell, classes, confusion with the deep network, flipped images."""
-    asked, step = asked_splice(evaluator, words, allowed)
+    asked, step = asked_splice(evaluator, words)
     scored = evaluator.scored(asked, step, progress)
     labels, own = scored.examples.labels, scored.own.argmax(dim=1)
     predicted = scored.logits.argmax(dim=1)
@@ -98,11 +84,9 @@ def splice(
     }
 
 
-def image(
-    evaluator: Evaluator, words: Words, allowed: frozenset[str], progress: Progress
-) -> Answer:
+def image(evaluator: Evaluator, words: Words, progress: Progress) -> Answer:
     """Evaluate a splice on one image: an ``example`` of the set, or an ``upload`` in base64."""
-    asked, step = asked_splice(evaluator, words, allowed)
+    asked, step = asked_splice(evaluator, words)
     dataset = data_registry.load(asked.run.data, evaluator.home)
     if words.get("upload") is None:
         scored = evaluator.scored(asked, step, progress)
@@ -125,12 +109,8 @@ def image(
 JOBS: dict[str, Callable[..., Answer]] = {"splice": splice, "image": image}
 
 
-def asked_splice(
-    evaluator: Evaluator, words: Words, allowed: frozenset[str]
-) -> tuple[Request, int]:
-    """Return the request and its shallow step, once it is clear that it imports nobody's code."""
-    for name in ("run", "shallow_run"):
-        refuse_foreign_code(load_run(evaluator.home, words[name]), allowed)
+def asked_splice(evaluator: Evaluator, words: Words) -> tuple[Request, int]:
+    """Return the request and its shallow step; code that a run names needs the operator's word."""
     named = ("run", "shallow_run", "cut", "evaluation", "corruption", "severity", "norm")
     asked = request(
         evaluator.home,

@@ -24,7 +24,6 @@ from featdyn_engine.domain import InputError
 from featdyn_engine.live import ROOM, Evaluator
 from featdyn_engine.live_answers import JOBS, outline
 
-ALLOW_FACTORIES = "FEATDYN_ALLOW_FACTORIES"
 # A set may take half of what is kept: networks and logits need room beside it.
 LARGEST_SET = ROOM // 2
 Message = dict[str, Any]
@@ -68,8 +67,8 @@ def device_name(device: torch.device) -> str:
 class Worker:
     """Answers jobs, one after another; one evaluator a home, of which the last is kept."""
 
-    def __init__(self, device: torch.device, allowed: frozenset[str]) -> None:
-        self.device, self.allowed = device, allowed
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.evaluator: Evaluator | None = None
 
     def answer(self, job: Message, progress: Callable[[float], None]) -> Message:
@@ -92,8 +91,8 @@ class Worker:
         if self.evaluator is None or self.evaluator.home != home:
             self.evaluator = Evaluator(home, self.device, largest=LARGEST_SET)
         if job["kind"] == "outline":
-            return outline(self.evaluator, job, self.allowed)
-        return JOBS[job["kind"]](self.evaluator, job, self.allowed, progress)
+            return outline(self.evaluator, job)
+        return JOBS[job["kind"]](self.evaluator, job, progress)
 
 
 def serve(lines: TextIO, out: TextIO, worker: Worker) -> NoReturn:
@@ -124,9 +123,7 @@ def main() -> None:
     # What libraries print must not get among the answers.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    allowed = os.environ.get(ALLOW_FACTORIES, "")
-    names = frozenset(name.strip() for name in allowed.split(",") if name.strip())
-    serve(sys.stdin, out, Worker(best_device(), names))
+    serve(sys.stdin, out, Worker(best_device()))
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ def test_a_result_says_what_was_measured_where(tmp_path: Path) -> None:
     assert written["ratio"] > 0
 
 
+@pytest.mark.slow
 def test_the_lab_benchmark_times_each_kind_of_wait(tmp_path: Path) -> None:
     live_splice.measure(images=12, pixels=8, repeats=1, folder=tmp_path)
     written = json.loads((tmp_path / "live_splice.json").read_text())

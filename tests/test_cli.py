@@ -227,7 +227,7 @@ def test_demo_runs_the_embedded_study(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [Path(cli.__file__).with_name("demo.toml")]
     embedded = study.read(asked[0], HERE)
     assert embedded.name == "digits"
-    assert [run.config.label_noise for run in embedded.runs] == [0.0, 1.0]
+    assert {run.config.label_noise for run in embedded.runs} == {0.0, 1.0}
     assert embedded.must_fit is not None
 
 
@@ -326,7 +326,7 @@ def test_workers_times_threads_are_never_above_the_cores(
     expected: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli, "_cores", lambda: cores)
+    monkeypatch.setattr(cli, "cores", lambda: cores)
     workers = cli._workers(asked, threads, gpus)
     assert workers == expected
     assert workers * threads <= cores or workers == 1

@@ -32,7 +32,7 @@ def test_it_is_kept_with_its_pictures() -> None:
         output
         for cell in cells
         for output in cell.get("outputs", [])
-        if any(kind.startswith("application/vnd.vegalite") for kind in output.get("data", {}))
+        if "vegaEmbed" in "".join(output.get("data", {}).get("text/html", ""))
     ]
     assert len(drawn) == 2
 

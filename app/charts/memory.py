@@ -112,7 +112,7 @@ def flips_by_lag(cells: pl.DataFrame, most: float, name: str, variance: str) -> 
             *_counted(),
         ],
     )
-    zero = alt.Chart().mark_rule(color=QUIET).encode(y=alt.YDatum(0))
+    zero = alt.Chart().mark_rule(aria=False, color=QUIET).encode(y=alt.YDatum(0))
     return alt.layer(bars, zero, limits, dots).properties(
         autosize=PLOT_SIZE,
         width=PANEL,
@@ -151,7 +151,9 @@ def share_by_lag(cells: pl.DataFrame, arms: list[str], variance: str) -> alt.Lay
             *_counted(),
         ],
     )
-    present = alt.Chart().mark_rule(color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))
+    present = (
+        alt.Chart().mark_rule(aria=False, color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))
+    )
     return alt.layer(present, band, lines).properties(
         autosize=PLOT_SIZE,
         width=PANEL,
@@ -237,7 +239,7 @@ def gap_by_lag(gaps: pl.DataFrame, name: str, variance: str, limits: list[float]
             *_counted(),
         ],
     )
-    zero = alt.Chart().mark_rule(color=QUIET, strokeDash=[3, 3]).encode(y=alt.YDatum(0))
+    zero = alt.Chart().mark_rule(aria=False, color=QUIET, strokeDash=[3, 3]).encode(y=alt.YDatum(0))
     return alt.layer(zero, bars, dots).properties(
         autosize=PLOT_SIZE,
         width=PANEL,

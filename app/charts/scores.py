@@ -134,7 +134,7 @@ def excess_forest(
             alt.Tooltip("n:Q", title="examples", format=","),
         ],
     )
-    zero = alt.Chart().mark_rule(color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))
+    zero = alt.Chart().mark_rule(aria=False, color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))
     return alt.layer(zero, bars, dots).properties(
         height=ROW * len(rows) + AROUND,
         title=title(

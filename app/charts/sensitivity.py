@@ -73,7 +73,11 @@ def score_forest(
         axis=alt.Axis(format=".2~f", tickCount=4),
         scale=_domain(rows, 0, 1),
     )
-    rule = alt.Chart().mark_rule(color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(least))
+    rule = (
+        alt.Chart()
+        .mark_rule(aria=False, color=QUIET, strokeDash=[3, 3])
+        .encode(x=alt.XDatum(least))
+    )
     bars = base.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q"), x2="high:Q")
     marks = base.mark_point(filled=True, size=60, opacity=1).encode(
         x=x,
@@ -106,9 +110,11 @@ def difference_forest(
         # Zero is always in sight: it is what a difference is held against.
         scale=_domain(rows, 0, 0.05),
     )
-    layers = [alt.Chart().mark_rule(color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))]
+    layers = [
+        alt.Chart().mark_rule(aria=False, color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))
+    ]
     if least is not None:
-        quiet = alt.Chart().mark_rule(color=QUIET, strokeDash=[1, 3])
+        quiet = alt.Chart().mark_rule(aria=False, color=QUIET, strokeDash=[1, 3])
         layers.append(quiet.encode(x=alt.XDatum(least)))
     layers.append(base.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q"), x2="high:Q"))
     layers.append(

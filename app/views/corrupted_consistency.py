@@ -31,7 +31,7 @@ def render(study: str, runs: pl.DataFrame, kind: tuple[str, int]) -> None:
         st.code(
             '[[analyses]]\nkind = "splices"\nevaluations = [\n    { split = "test" },\n'
             f'    {{ split = "test", corruption = "{kind[0]}", severity = {kind[1]} }},\n]',
-            language="toml",
+            language=None,
         )
         return
     arms = runs["arm"].unique(maintain_order=True).to_list()

@@ -33,7 +33,7 @@ def render() -> None:
             kind = _kind(rows)
     if chosen.is_empty():
         st.info("Not in the store yet. Put this into the study, and `featdyn run` it again:")
-        st.code('[[analyses]]\nkind = "corruptions"', language="toml")
+        st.code('[[analyses]]\nkind = "corruptions"', language=None)
         return
     chance = 1 / int(chosen["classes"].item(0))
     basis = _basis(chosen, chance)

@@ -35,7 +35,7 @@ def render() -> None:
             shown = _chosen(conditions, disturbed)
     if disturbed.is_empty():
         st.info("Nothing stands still in a finished run of this study. A grid is asked for so:")
-        st.code(EXAMPLE, language="toml")
+        st.code(EXAMPLE, language=None)
     else:
         figure(
             charts.freezing(shown),

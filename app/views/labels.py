@@ -49,7 +49,7 @@ def render() -> None:
             "No arm of this study has random labels or permuted pixels beside one of true labels. "
             "A study asks for them so:"
         )
-        st.code(EXAMPLE, language="toml")
+        st.code(EXAMPLE, language=None)
         return
     cells = scene.cells().filter(pl.col("cut") == scene.cut)
     points = scene.points(cells) if not cells.is_empty() else pl.DataFrame()

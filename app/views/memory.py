@@ -160,7 +160,7 @@ def _gaps(scene: MemoryScene, gaps: pl.DataFrame) -> None:
             "No gap here: it needs the training set and another one in the `evaluations` of the "
             "splices, for example"
         )
-        st.code('evaluations = [{ split = "train", n = 500 }, { split = "test" }]', language="toml")
+        st.code('evaluations = [{ split = "train", n = 500 }, { split = "test" }]', language=None)
         return
     data = scene.shown.dataset
     laws = [law(row, data) for row in gaps.iter_rows(named=True)]

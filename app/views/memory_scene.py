@@ -78,7 +78,7 @@ def _chosen() -> MemoryScene | None:
     choices = ask("memory_choices", tuple(arms))
     if choices.is_empty():
         st.info("Not in the store yet. Put this into the study, and `featdyn run` it again:")
-        st.code(EXAMPLE, language="toml")
+        st.code(EXAMPLE, language=None)
         return None
     stored = ask("evaluation_sets", tuple(arms)).join(
         choices.select("run_id", "eval_id").unique(), on=["run_id", "eval_id"], how="semi"

@@ -37,7 +37,7 @@ def render() -> None:
             at_cut, place = _chosen(noises.with_series(tests, names))
     if tests.is_empty():
         st.info("Not in the store yet. Put this into the study, and `featdyn run` it again:")
-        st.code('[[analyses]]\nkind = "noise"', language="toml")
+        st.code('[[analyses]]\nkind = "noise"', language=None)
         return
     series = at_cut["series"].unique(maintain_order=True).to_list()
     at_example = at_cut.filter(pl.col("example") == place.example)

@@ -24,7 +24,7 @@ def render() -> None:
             probes = _chosen(stored, runs)
     if stored.is_empty():
         st.info("Not in the store yet. Put this into the study, and `featdyn run` it again:")
-        st.code('[[analyses]]\nkind = "probes"', language="toml")
+        st.code('[[analyses]]\nkind = "probes"', language=None)
         return
     first = probes.row(0, named=True)
     with st.container(horizontal=True, gap="medium"):

@@ -55,7 +55,7 @@ def render(study: str, run_ids: tuple[str, ...]) -> None:
             "No finished run of this study replays, or keeps a mean of its weights, beside a plain "
             "one of the same seed. A study asks for them so:"
         )
-        st.code(EXAMPLE, language="toml")
+        st.code(EXAMPLE, language=None)
         return
     plain = stored.filter(pl.col("source") == "none").unique("setting", maintain_order=True)
     names = dict(plain.select("setting", "arm").iter_rows())

@@ -154,7 +154,7 @@ def _excess(scene: Scene, at_cut: pl.DataFrame, pairs: str, weighting: str) -> N
             )
             + "A high score needs them: a study asks for them by"
         )
-        st.code('[[analyses]]\nkind = "controls"', language="toml")
+        st.code('[[analyses]]\nkind = "controls"', language=None)
         return
     with st.container(horizontal=True, gap="large"):
         with st.container(width=WIDTH):

@@ -48,7 +48,7 @@ def render() -> None:
     )
     if quantities.is_empty() or len(settings) < 2:
         st.info("No scores of several arms on this set at this cut yet. A study sweeps them so:")
-        st.code(EXAMPLE, language="toml")
+        st.code(EXAMPLE, language=None)
         return
     nulls = [name for name in CONTROLS if name in set(quantities["control"])]
     chosen = EVERY

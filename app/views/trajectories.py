@@ -25,7 +25,7 @@ def render() -> None:
             chosen = _choose(pictures, names)
     if pictures.is_empty():
         st.info("No trajectories of this study yet. Ask for them in its file, then run it:")
-        st.code('[[analyses]]\nkind = "trajectories"', language="toml")
+        st.code('[[analyses]]\nkind = "trajectories"', language=None)
         st.code("featdyn run STUDY.toml", language="bash")
         return
     _draw(chosen, study)

@@ -1,4 +1,4 @@
-"""From a cell of a heatmap into the Splice lab, and there to another checkpoint."""
+"""From a cell of a heatmap by its link into the Splice lab, and there to another checkpoint."""
 
 import re
 from pathlib import Path
@@ -14,11 +14,13 @@ pytestmark = pytest.mark.browser
 def test_a_click_on_a_cell_opens_it_and_a_click_on_the_curve_moves_on(
     page: Any, serve: Any, tiny_home: Path
 ) -> None:
-    open_page(page, f"{serve(tiny_home)}/?split=test", "Temporal consistency")
+    open_page(page, f"{serve(tiny_home)}/consistency?split=test", "Temporal consistency")
     charts(page).first.locator("canvas, svg").first.wait_for(timeout=3 * WAIT)
     page.wait_for_timeout(1000)
     box = charts(page).first.locator("canvas, svg").first.bounding_box()
     page.mouse.click(box["x"] + 0.6 * box["width"], box["y"] + 0.4 * box["height"])
+    page.wait_for_url(re.compile(r"[?&]cell_run="), timeout=WAIT)
+    page.get_by_role("link", name="Evaluate this splice live").click(timeout=WAIT)
     page.get_by_role("heading", name="Splice lab").wait_for(timeout=WAIT)
     page.get_by_text(re.compile("The store has the same: ")).wait_for(timeout=2 * WAIT)
     assert "/lab?" in page.url

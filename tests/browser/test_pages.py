@@ -59,7 +59,7 @@ def test_moving_the_cut_slider_changes_picture_sentence_and_url(
     page.wait_for_timeout(1000)
     before = charts(page).first.screenshot()
     assert "stage1.2" in finding(page)
-    page.get_by_role("slider").press("ArrowRight")
+    page.get_by_role("slider").first.press("ArrowRight")
     page.get_by_text(re.compile("^Equal epoch.*stage2.0")).wait_for(timeout=WAIT)
     page.wait_for_timeout(1500)
     assert "cut=stage2.0" in page.url
@@ -74,7 +74,7 @@ def test_a_shared_link_reopens_the_view_and_back_goes_back(
         page, f"{serve(tiny_home)}/consistency?cut=stage3.1&split=test", "Temporal consistency"
     )
     assert re.search(r"stage3\.1.*test set", finding(page))
-    page.get_by_role("slider").press("ArrowLeft")
+    page.get_by_role("slider").first.press("ArrowLeft")
     page.get_by_text(re.compile(r"^Equal epoch.*stage3\.0")).wait_for(timeout=WAIT)
     page.go_back()
     page.get_by_text(re.compile(r"^Equal epoch.*stage3\.1")).wait_for(timeout=WAIT)

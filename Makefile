@@ -62,8 +62,15 @@ bench: $(VENV)/dev
 schema: $(VENV)/ready
 	$(BIN)/python -m store.schema
 
-# GALLERY: the store that docs/findings.md speaks of, its studies in the order of its sections.
-GALLERY ?= var
-STUDIES ?= digits
+# The gallery: a snapshot of the studies that docs/findings.md speaks of, kept in the repository.
+STUDIES = cifar10_labels digits
+.PHONY: gallery gallery-anew
+gallery: $(VENV)/ready
+	FEATDYN_HOME=gallery FEATDYN_READONLY=1 $(BIN)/streamlit run app/main.py --server.port $(PORT)
+
+# From the home of finished studies, FEATDYN_HOME: make gallery-anew findings
+gallery-anew: $(VENV)/ready
+	$(BIN)/featdyn snapshot gallery $(STUDIES:%=--study %) --checkpoints 0,88,660 --half --max-mb 30
+
 findings: $(VENV)/ready
-	$(BIN)/python -m app.report $(STUDIES) --home $(GALLERY) --out docs
+	$(BIN)/python -m app.report $(STUDIES) --home gallery --out docs

@@ -6,16 +6,21 @@ from app.report.claims import CLAIMS, UNTOLD, Claim, Finding
 from app.report.gallery import Gallery
 
 FIGURES = "findings"
+# How the studies that are no file of studies/ are run.
+COMMANDS = {"digits": "featdyn demo"}
 SCALE = 2.0
 BEGINNING = """# Findings
 
 Does what the paper says (*Feature Dynamics as Implicit Data Augmentation*, arXiv 2509.20334) hold?
-One section a claim. Figures, numbers and verdicts are computed from the rows of a store, by
-`make findings`; nothing is written by hand. A verdict is one of: holds, holds in part, doesn't
-hold, can't be told. How the numbers are defined stands in [notation](notation.md). What decides a
-verdict is our rule, stated in each section. CIFAR-10 is a JPEG copy of 27 to 33 dB: accuracies
-don't compare with published ones.
+One section a claim. `make findings` computes figures, numbers and verdicts from the rows of the
+gallery, which `make gallery` opens in the app; nothing is written by hand. A verdict is one of:
+holds, holds in part, doesn't hold, can't be told. What decides it is our rule, stated in each
+section. How the numbers are defined stands in [notation](notation.md). CIFAR-10 is a JPEG copy of
+27 to 33 dB: accuracies don't compare with published ones.
 """
+
+
+Answers = list[tuple[Claim, list[tuple[Gallery, Finding]]]]
 
 
 def section(claim: Claim, found: list[tuple[Gallery, Finding]]) -> str:
@@ -30,7 +35,8 @@ def section(claim: Claim, found: list[tuple[Gallery, Finding]]) -> str:
         for paragraph in finding.said:
             lines += [paragraph, ""]
         lines += [f"**Verdict** {finding.verdict}.", ""]
-        lines += [f"    featdyn run studies/{gallery.study}.toml", ""]
+        command = COMMANDS.get(gallery.study, f"featdyn run studies/{gallery.study}.toml")
+        lines += [f"    {command}", ""]
     return "\n".join(lines)
 
 
@@ -39,10 +45,10 @@ def figure_name(claim: Claim, gallery: Gallery, number: int) -> str:
     return f"{claim.key}-{gallery.study}-{number + 1}.png"
 
 
-def answers(home: Path, studies: list[str]) -> list[tuple[Claim, list[tuple[Gallery, Finding]]]]:
+def answers(home: Path, studies: list[str]) -> Answers:
     """Put every claim to every study; studies without the rows for it are left out, unless all."""
     galleries = [Gallery(home, study) for study in studies]
-    answered = []
+    answered: Answers = []
     for claim in CLAIMS:
         every = [(gallery, claim.answer(gallery)) for gallery in galleries]
         told = [pair for pair in every if pair[1].charts or pair[1].verdict != UNTOLD]
@@ -50,17 +56,21 @@ def answers(home: Path, studies: list[str]) -> list[tuple[Claim, list[tuple[Gall
     return answered
 
 
+def text(answered: Answers) -> str:
+    """Return the whole document of ``answers``."""
+    return "\n".join([BEGINNING, *(section(claim, found) for claim, found in answered)])
+
+
 def write(home: Path, studies: list[str], out: Path) -> Path:
     """Write findings.md and its figures into ``out``; returns the document's path."""
     figures = out / FIGURES
     figures.mkdir(parents=True, exist_ok=True)
-    sections = []
-    for claim, found in answers(home, studies):
+    answered = answers(home, studies)
+    for claim, found in answered:
         for gallery, finding in found:
             for number, chart in enumerate(finding.charts):
                 path = figures / figure_name(claim, gallery, number)
                 chart.save(str(path), scale_factor=SCALE)
-        sections.append(section(claim, found))
     document = out / "findings.md"
-    document.write_text("\n".join([BEGINNING, *sections]), encoding="utf-8")
+    document.write_text(text(answered), encoding="utf-8")
     return document

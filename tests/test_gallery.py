@@ -1,0 +1,49 @@
+"""The gallery and the findings that speak of it: what they say is what is computed."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from app.report.document import answers, text
+from featdyn_engine import api
+from store import queries
+from store.connection import reading
+from tests.test_cli import featdyn
+
+ROOT = Path(__file__).parents[1]
+GALLERY = ROOT / "gallery"
+# In the order of the Makefile.
+STUDIES = ["cifar10_labels", "digits"]
+CUT, DEPTH = "stage1.2", 4
+# Weights are kept in half precision where no prediction of their own network changes by it.
+MOST_CHANGED = 0.01
+
+
+def test_the_gallery_is_whole_and_small() -> None:
+    result = featdyn(GALLERY, "verify")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert sum(path.stat().st_size for path in GALLERY.rglob("*")) < 30e6
+
+
+@pytest.mark.parametrize("shallow", [88, 660])
+def test_a_cell_is_what_its_checkpoints_compute(shallow: int) -> None:
+    with reading(GALLERY) as connection:
+        runs = queries.study_runs(connection, "digits").filter(pl.col("arm") == "true labels")
+        run_id = runs["run_id"][0]
+        cells = queries.splice_cells(connection, [run_id], "test", "inherit")
+    [cell] = cells.filter(
+        pl.col("cut") == CUT, pl.col("shallow_step") == shallow, pl.col("deep_step") == 660
+    ).to_dicts()
+    early, late = (api.load_network(GALLERY, run_id, step) for step in (shallow, 660))
+    images, labels = api.load_eval(GALLERY, cell["eval_id"])
+    with torch.inference_mode():
+        predicted = late[DEPTH:](early[:DEPTH](images)).argmax(dim=1)
+    accuracy = (predicted == labels).double().mean().item()
+    assert accuracy == pytest.approx(cell["accuracy"], abs=MOST_CHANGED)
+
+
+def test_the_findings_are_those_of_the_gallery() -> None:
+    found = text(answers(GALLERY, STUDIES))
+    assert (ROOT / "docs" / "findings.md").read_text(encoding="utf-8") == found

@@ -255,7 +255,7 @@ def kill_a_worker() -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_killed_worker_is_reported_and_the_rest_is_finished(workers: int, own_home: Path) -> None:
     before = rows(own_home)
     for run_id in run_ids(own_home):

@@ -81,7 +81,17 @@ def test_each_file_of_a_figure_opens_again(page: Any, serve: Any, cube_home: Pat
     assert "study=by-hand" in record["url"]
 
 
-@pytest.mark.parametrize("path", [page.path for page in PAGES])
+# Each takes seconds: the others are among the slow tests.
+LOOKED_AT = ("overview", "consistency", "lab", "data")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(page.path, marks=[] if page.path in LOOKED_AT else [pytest.mark.slow])
+        for page in PAGES
+    ],
+)
 def test_a_page_in_the_dark_on_a_phone_fits_and_has_no_serious_finding_of_axe(
     page: Any, serve: Any, cube_home: Path, path: str
 ) -> None:

@@ -141,6 +141,7 @@ def test_an_empty_store_says_which_command_to_run(page: Any, serve: Any, tmp_pat
         page.get_by_text("make demo").first.wait_for(timeout=WAIT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/consistency?split=test", "/runs"])
 def test_a_phone_never_scrolls_sideways_where_the_store_has_everything(
     page: Any, serve: Any, cube_home: Path, path: str
@@ -154,6 +155,7 @@ def test_a_phone_never_scrolls_sideways_where_the_store_has_everything(
     assert max(page.evaluate(widths)) <= 390
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/consistency", "/runs"])
 def test_a_phone_never_scrolls_sideways(page: Any, serve: Any, tiny_home: Path, path: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})

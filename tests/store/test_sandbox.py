@@ -118,13 +118,13 @@ def test_a_refusal_is_one_line_without_content_of_files(sql: str, cube_home: Pat
     assert listing(cube_home) == before
 
 
-def test_a_huge_join_is_stopped(cube_home: Path) -> None:
+def test_a_query_without_end_is_stopped(cube_home: Path) -> None:
     started = time.monotonic()
     with pytest.raises(RefusedError, match="expected an answer within 1 s"):
         ask(
             cube_home,
-            "SELECT count(*) FROM range(1000000000) AS a(i), range(1000000000) AS b(j) "
-            "WHERE hash(i, j) = 1",
+            # It streams: memory is no limit to it, as it would be to a join.
+            "SELECT count(*) FROM range(1000000000000) AS a(i) WHERE hash(i) = 1",
             Limits(seconds=1),
         )
     assert time.monotonic() - started < 15

@@ -70,7 +70,7 @@ gallery: $(VENV)/ready
 
 # From the home of finished studies, FEATDYN_HOME: make gallery-anew findings
 gallery-anew: $(VENV)/ready
-	$(BIN)/featdyn snapshot gallery $(STUDIES:%=--study %) --checkpoints 0,88,660 --half --max-mb 30
+	$(BIN)/featdyn snapshot gallery $(STUDIES:%=--study %) --checkpoints 88,660 --half --max-mb 30
 
 findings: $(VENV)/ready
 	$(BIN)/python -m app.report $(STUDIES) --home gallery --out docs

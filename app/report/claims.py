@@ -238,8 +238,8 @@ def anisotropic(gallery: Gallery) -> Finding:
         "of SGD has fewer directions than isotropic parameter noise of equal norm through the "
         "same network (interval of the difference of log PR_sign below 0, p < 0.05 after Holm "
         f"over the examples of a cut). Mean difference {deltas.mean():+.2f}, from "
-        f"{deltas.min():+.2f} to {deltas.max():+.2f}; {first['n']} mini-batches a place, one "
-        "training; BatchNorm statistics frozen.",
+        f"{deltas.min():+.2f} to {deltas.max():+.2f}; {first['n']} mini-batches a place, "
+        f"{judged['run_id'].n_unique()} training(s); BatchNorm statistics frozen.",
         "The rule, ours: it holds where nine places in ten show it, in part where one in ten does.",
     )
     share = len(lower) / len(judged)

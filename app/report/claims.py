@@ -270,9 +270,11 @@ def freezing_costs(gallery: Gallery) -> Finding:
         "The rule, ours: it holds where every condition's upper limit is below 0, in part where "
         "some are.",
     )
+    # Beside its own unfrozen run, not those of other recipes or labels.
+    of_setting = conditions.filter(pl.col("setting") == frozen["setting"][0])
     lows = [None if low is None else -low for low in frozen["difference_high"].to_list()]
     highs = [None if high is None else -high for high in frozen["difference_low"].to_list()]
-    return Finding(said, by_limits(lows, 0.0, highs), (charts.freezing(conditions),))
+    return Finding(said, by_limits(lows, 0.0, highs), (charts.freezing(of_setting),))
 
 
 CLAIMS = (

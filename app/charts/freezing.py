@@ -68,7 +68,12 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
     reference = named.filter(pl.col("kind").is_null())
     used = [kind for kind in DASHES if kind in set(disturbed["kind"])]
     scale = alt.Scale(zero=False)
-    y = alt.Y("accuracy:Q", title="final test accuracy", scale=scale, axis=alt.Axis(format=".0%"))
+    y = alt.Y(
+        "accuracy:Q",
+        title="final test accuracy",
+        scale=scale,
+        axis=alt.Axis(format=".1%", tickCount=5),
+    )
     depths = sorted(disturbed["frozen_depth"].unique())
     base = alt.Chart(disturbed).encode(
         x=alt.X(

@@ -94,7 +94,7 @@ def shown(page: Page) -> Callable[[], None]:
             st.info("There is nothing to show yet: this store is empty. Fill it with")
             st.code("make demo", language="bash")
             st.caption(
-                "trains two small networks on digits in about two minutes, without a download; "
+                "trains small networks on digits in a few minutes, without a download; "
                 "`featdyn run STUDY.toml` runs a study of your own."
             )
         except StoreError as problem:

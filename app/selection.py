@@ -65,6 +65,11 @@ def evaluation_sets(found: pl.DataFrame) -> list[EvaluationSet]:
     ]
 
 
+def usual_cut(cuts: list[str]) -> str:
+    """Return the cut a third of the way down: after the first stage of a ResNet-20."""
+    return cuts[len(cuts) // 3]
+
+
 def unique_cubes(frame: pl.DataFrame, eval_ids: tuple[str, ...]) -> pl.DataFrame:
     """Keep the rows of a set, and of several cubes of a run at a cut one whole.
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from featdyn_engine.domain import (
     Recipe,
     RunConfig,
 )
-from featdyn_engine.parts import part_path
+from featdyn_engine.parts import part_path, write_part
 from featdyn_engine.pipeline import engine_lock
 from featdyn_engine.snapshot import Choice, parsed_steps
 from featdyn_engine.verification import verify
@@ -67,6 +68,31 @@ def runs_of(folder: Path) -> list[str]:
 
 def test_every_row_of_every_view_comes_along(home: Path, whole: Path) -> None:
     assert rows(whole, but_times=False) == rows(home, but_times=False)
+
+
+def test_a_failure_comes_along_without_the_folders_of_its_machine(
+    home: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(home, tmp_path / "home"))
+    failed = pa.table(
+        {
+            "kind": ["splices"],
+            "run_id": [cube.TRUE],
+            "label": ["splices stem"],
+            "reason": ["broke"],
+            "traceback": ["File /home/somebody/own.py"],
+            "failed_at": [datetime(2026, 1, 1)],
+        }
+    )
+    write_part(own, "failures", "f" * 12, failed, {"kind": "failures", "unit_id": "f" * 12})
+    ingest(own, [part_path(own, "failures", "f" * 12)])
+    take(own, tmp_path / "out")
+    told = "SELECT reason, traceback FROM units WHERE status = 'failed'"
+    found = []
+    for folder in (own, tmp_path / "out"):
+        with reading(folder) as connection:
+            found.append(connection.execute(told).fetchall())
+    assert found == [[("broke", "File /home/somebody/own.py")], [("broke", None)]]
 
 
 def test_one_study_brings_its_own_rows_and_no_others(home: Path, tmp_path: Path) -> None:

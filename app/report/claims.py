@@ -5,12 +5,14 @@ The rules of the verdicts are ours and stand in each section's text.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import altair as alt
 import polars as pl
 
 from app import charts, findings, noises
 from app.report.gallery import Gallery, Mean, over_seeds
+from app.selection import usual_cut
 from featdyn_engine.domain import CONTROLS
 
 HOLDS, PART, FAILS, UNTOLD = "holds", "holds in part", "doesn't hold", "can't be told"
@@ -66,48 +68,38 @@ def _scores(gallery: Gallery, split: str) -> pl.DataFrame:
     )
 
 
-def _by_cut(scores: pl.DataFrame, arm: str) -> dict[str, Mean]:
-    of_arm = scores.filter(pl.col("arm") == arm).sort("depth")
-    return {
-        str(cut): over_seeds(of_arm.filter(pl.col("cut") == cut)["score"])
-        for cut in of_arm["cut"].unique(maintain_order=True)
-    }
+def _by_cut(gallery: Gallery, split: str) -> pl.DataFrame:
+    """Mean TC of each arm over its seeds at every cut, as the chart of scores draws it."""
+    rows = [
+        gallery.scores(split, cut).with_columns(pl.lit(cut).alias("cut")) for cut in gallery.cuts
+    ]
+    return pl.concat(rows)
 
 
-def _listed(means: dict[str, Mean]) -> str:
-    return "; ".join(f"`{cut}` {mean}" for cut, mean in means.items())
-
-
-def _seeds_of(scores: pl.DataFrame) -> pl.DataFrame:
-    """Means over seeds as the chart of scores draws them; no row for one seed."""
-    keys = ["arm", "cut", "depth"]
-    rows = []
-    for (arm, cut, depth), group in scores.group_by(keys, maintain_order=True):
-        mean = over_seeds(group["score"])
-        if mean.low is not None:
-            rows.append((arm, cut, depth, mean.value, mean.low, mean.high, mean.seeds))
-    names = [*keys, "score", "score_low", "score_high", "n_seeds"]
-    return pl.DataFrame(rows, schema=names, orient="row")
+def _mean(row: dict[str, Any]) -> Mean:
+    return Mean(row["score"], row["score_low"], row["score_high"], row["n_seeds"])
 
 
 def stable(gallery: Gallery, split: str) -> Finding:
     """Claim 1 on the training set, claim 3 on the test set: TC of the first arm at every cut."""
     scores = _scores(gallery, split)
     arm = gallery.arms[0]
-    means = _by_cut(scores, arm)
-    chart = charts.scores_by_depth(scores, _seeds_of(scores), gallery.arms, "accuracy")
+    every = _by_cut(gallery, split)
+    of_arm = every.filter(pl.col("arm") == arm)
+    means = [_mean(row) for row in of_arm.iter_rows(named=True)]
+    several = every.filter(pl.col("n_seeds") > 1)
+    chart = charts.scores_by_depth(scores, several, gallery.arms, "accuracy")
+    listed = [f"`{cut}` {mean}" for cut, mean in zip(of_arm["cut"], means, strict=True)]
     shown = scores.filter(pl.col("arm") == arm)
     said = (
         f"TC, the share of accuracy above chance that splices of {arm} keep ({split} set, n = "
         f"{shown['n'][0]:,}, BatchNorm `{gallery.norm}`, forward pairs weighted by learning rate): "
-        f"{_listed(means)}.",
+        f"{'; '.join(listed)}.",
         f"The rule, ours: it holds where the lower limit over seeds is above {STABLE} at every "
         "cut, in part where at some.",
     )
-    every = list(means.values())
-    return Finding(
-        said, by_limits([m.low for m in every], STABLE, [m.high for m in every]), (chart,)
-    )
+    verdict = by_limits([mean.low for mean in means], STABLE, [mean.high for mean in means])
+    return Finding(said, verdict, (chart,))
 
 
 def not_trivial(gallery: Gallery) -> Finding:
@@ -122,8 +114,7 @@ def not_trivial(gallery: Gallery) -> Finding:
     )
     if kept.is_empty():
         return Finding(("No control was computed.",), UNTOLD)
-    cut = kept.sort("depth")["cut"].unique(maintain_order=True).to_list()
-    at = cut[len(cut) // 3]
+    at = usual_cut(kept.sort("depth")["cut"].unique(maintain_order=True).to_list())
     here = gallery.named(kept.filter(pl.col("cut") == at))
     chart = charts.excess_forest(here, CONTROLS, gallery.arms, at)
     lines, beaten = [], []
@@ -145,11 +136,6 @@ def not_trivial(gallery: Gallery) -> Finding:
     return Finding(said, verdict, (chart,))
 
 
-def _middle(gallery: Gallery) -> str:
-    """Return the cut a third of the way down: behind the first stage of a ResNet-20."""
-    return gallery.cuts[len(gallery.cuts) // 3]
-
-
 def collapse(gallery: Gallery) -> Finding:
     """Claim 4: random labels against true ones, at equal accuracy and at equal displacement."""
     noise = dict(gallery.runs.select("arm", "label_noise").iter_rows())
@@ -157,7 +143,7 @@ def collapse(gallery: Gallery) -> Finding:
     arms = [first, noisiest]
     if noise[first] == noise[noisiest]:
         return Finding(("No arm of the study has other labels.",), UNTOLD)
-    cut = _middle(gallery)
+    cut = usual_cut(gallery.cuts)
     points = gallery.points("train", cut).filter(pl.col("arm").is_in(arms))
     cells = gallery.cells("train", cut)
     chance = 1 / gallery.clean_set("train").classes
@@ -171,7 +157,8 @@ def collapse(gallery: Gallery) -> Finding:
         for name in findings.MATCHED_BY
         if not points[name].drop_nulls().is_empty()
     ]
-    scores = {arm: _by_cut(_scores(gallery, "train"), arm)[cut] for arm in arms}
+    of_arms = {row["arm"]: _mean(row) for row in gallery.scores("train", cut).to_dicts()}
+    scores = {arm: of_arms[arm] for arm in arms}
     said = (
         "Scored over all forward pairs, at equal epochs: "
         + "; ".join(f"{arm} TC {mean}" for arm, mean in scores.items())

@@ -76,6 +76,14 @@ class Gallery:
         found = evaluation_sets(self.ask("evaluation_sets", self.run_ids))
         return next(each for each in found if (each.split, each.corruption) == (split, "none"))
 
+    def scores(self, split: str, cut: str) -> pl.DataFrame:
+        """Mean TC of each arm over its seeds at a cut, on the clean set of a split."""
+        found = self.ask("scores_over_seeds", self.study, split, cut, self.norm)
+        shown = self.clean_set(split)
+        return found.filter(
+            pl.col("n") == shown.n, pl.col("dataset") == shown.dataset, pl.col("dtype") == "float32"
+        )
+
     def cells(self, split: str, cut: str) -> pl.DataFrame:
         """Every cell of the runs' own cubes at a cut, on the clean set of a split."""
         cells = self.ask("splice_cells", self.run_ids, split, self.norm)

@@ -14,6 +14,7 @@ from app.selection import (
     evaluation_sets,
     matched,
     unique_cubes,
+    usual_cut,
     with_stored_limits,
 )
 from app.views.study_choice import choose_study
@@ -146,11 +147,6 @@ def usual_norms(norms: list[str]) -> list[str]:
 def with_none(norm: str, norms: list[str]) -> tuple[str, ...]:
     """Return the chosen one, and ``none`` where some arm has no BatchNorm."""
     return tuple(dict.fromkeys([norm, *(each for each in norms if each == "none")]))
-
-
-def usual_cut(cuts: list[str]) -> str:
-    """Return the cut a third of the way down: after the first stage of a ResNet-20."""
-    return cuts[len(cuts) // 3]
 
 
 def choose(metrics: Sequence[str] = METRICS) -> Scene | None:

@@ -15,6 +15,7 @@ from featdyn_engine.parts import part_path, write_part
 from store.results import ingest
 
 GOAL_ROWS_PER_SECOND = 2e6
+EXAMPLES = 1000
 ABOUT = {
     "run_id": "0123456789ab",
     "label": "splices",
@@ -25,27 +26,50 @@ ABOUT = {
 
 
 def _splices(steps: int, seed: int) -> pa.Table:
-    """Make up the cells of one cut, in the columns of an analysis: steps x steps rows."""
+    """Make up the cells of one cut, in the columns of an analysis: steps x steps rows.
+
+    Ratios are those of counts, as an evaluation has them: random digits would not compress.
+    """
     draw = np.random.default_rng(seed)
     shallow, deep = (axis.ravel() for axis in np.meshgrid(np.arange(steps), np.arange(steps)))
     rows = steps * steps
-    words = {"control": "none", "split": "test", "corruption": "none", "norm": "inherit"}
-    words |= {"run_id": f"run{seed:09d}", "shallow_run_id": f"run{seed:09d}", "cut": "stage1.2"}
-    words |= {"eval_id": "0123456789ab", "dtype": "float32"}
-    columns = []
-    for field in cells.TABLE:
-        if field.name in words:
-            columns.append(pa.array([words[field.name]] * rows, field.type))
-        elif field.name in ("shallow_step", "deep_step"):
-            columns.append(pa.array(shallow if field.name == "shallow_step" else deep, field.type))
-        elif pa.types.is_floating(field.type):
-            columns.append(pa.array(draw.random(rows), field.type))
-        else:
-            columns.append(pa.array(draw.integers(0, 1000, rows), field.type))
+    correct, agreeing = draw.integers(100, EXAMPLES, (2, rows))
+    known: dict[str, object] = {
+        "run_id": f"run{seed:09d}",
+        "shallow_run_id": f"run{seed:09d}",
+        "control": "none",
+        "replicate": 0,
+        "eval_id": "0123456789ab",
+        "cut": "stage1.2",
+        "depth": 3,
+        "shallow_step": shallow,
+        "deep_step": deep,
+        "norm": "inherit",
+        "dtype": "float32",
+        "batch_size": 250,
+        "split": "test",
+        "corruption": "none",
+        "severity": 0,
+        "target_half_width": 0.0,
+        "n": EXAMPLES,
+        "correct": correct,
+        "accuracy": correct / EXAMPLES,
+        "loss": draw.random(rows),
+        "margin": draw.random(rows),
+        "agreement": agreeing / EXAMPLES,
+        "chance": 0.1,
+        "retention": (correct / EXAMPLES - 0.1) / 0.9,
+        "half_width": 0.0,
+        "dtype_agreement": 1.0,
+    }
+    columns = [
+        pa.array(value if isinstance(value, np.ndarray) else [value] * rows, field.type)
+        for field, value in ((field, known[field.name]) for field in cells.TABLE)
+    ]
     return pa.table(columns, schema=cells.TABLE)
 
 
-def measure(parts: int = 400, steps: int = 50, repeats: int = 3) -> dict[str, object]:
+def measure(parts: int = 6400, steps: int = 50, repeats: int = 3) -> dict[str, object]:
     """Ingest ``parts`` parts of steps x steps cells at once into a fresh store; median of repeats.
 
     ratio: rows a second over the goal. Beside it the seconds of the processor, which do not grow

@@ -29,6 +29,8 @@ READING: dict[str, str | bool] = {
     "autoload_known_extensions": False,
     "max_temp_directory_size": "1GB",
 }
+# Rows need no order to be brought in, and half of the time is spared: who reads them sorts them.
+WRITING: dict[str, str | bool] = {"preserve_insertion_order": False}
 # What a damaged file, or one that is no database, makes DuckDB raise while it is read.
 DAMAGE = (
     duckdb.IOException,
@@ -52,7 +54,7 @@ def _config(
     read_only: bool, options: dict[str, str]
 ) -> dict[str, str | bool | int | float | list[str]]:
     if not read_only:
-        return {**options}
+        return {**WRITING, **options}
     if "temp_directory" in options:
         return {**READING, **options}
     folder = Path(tempfile.gettempdir()) / f"featdyn-spill-{os.getpid()}"

@@ -58,7 +58,7 @@ COMPANIONS = (
     "memory_examples",
 )
 METADATA_KEY = b"featdyn"
-MOST_PARTS_AT_ONCE = 500
+MOST_PARTS_AT_ONCE = 4000
 # What a part that was cut short, or isn't ours, makes its readers raise.
 UNREADABLE = (pa.ArrowException, duckdb.Error, OSError, KeyError, ValueError, TypeError)
 

@@ -7,11 +7,13 @@ from functools import partial
 from benchmarks import (
     big_store,
     corruption,
+    embedding,
     live_splice,
     load,
     noise_gradients,
     ray_overhead,
     recorder,
+    server_memory,
     splice_cost,
     splices,
     store_ingest,
@@ -36,12 +38,14 @@ BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
 TABLES: dict[str, Callable[[], dict[str, object]]] = {
     "splice_cost": splice_cost.measure,
     "corruption": corruption.measure,
+    "embedding": embedding.measure,
     "live_splice": live_splice.measure,
     "noise_gradients_ways": noise_gradients.ways,
     "load": load.measure,
     "recorder_overhead": recorder.measure,
     "store_query": big_store.store_query,
     "page_interaction": big_store.page_interaction,
+    "server_memory": server_memory.measure,
     "store_ingest": store_ingest.measure,
 }
 # Those that need requirements-ray.txt: measured where they are named.

@@ -1,7 +1,8 @@
 """A store of many runs, made up: how long its questions and a page of it take.
 
 ``python -m benchmarks.big_store HOME --runs 1000 --sets 4`` writes one of 100 million splice rows
-(50 checkpoints, 10 cuts). The benchmarks use ``FEATDYN_BENCH_RUNS`` runs of one set.
+(50 checkpoints, 10 cuts). The benchmarks use ``FEATDYN_BENCH_RUNS`` runs of ``FEATDYN_BENCH_SETS``
+sets: 1,000 and 4 for that size.
 """
 
 import argparse
@@ -16,7 +17,10 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+
+from playwright.sync_api import Locator, Page, sync_playwright
 
 from benchmarks.harness import write
 from store import queries
@@ -25,10 +29,12 @@ from store.home import next_revision
 
 ROOT = Path(__file__).parents[1]
 RUNS = int(os.environ.get("FEATDYN_BENCH_RUNS", "100"))
+SETS = int(os.environ.get("FEATDYN_BENCH_SETS", "1"))
 REPEATS = 20
 QUERY_GOAL_MS = 100.0
 PAGE_GOAL_MS = 400.0
 WAIT_MS = 120_000
+AT_REST = "[data-testid='stApp'][data-test-script-state='notRunning']"
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Size:
     runs: int = RUNS
     checkpoints: int = 50
     cuts: int = 10
-    sets: int = 1
+    sets: int = SETS
 
     @property
     def rows(self) -> int:
@@ -154,7 +160,8 @@ def _questions(size: Size, turn: int) -> dict[str, tuple[object, ...]]:
 
 
 @contextmanager
-def _made(size: Size) -> Iterator[Path]:
+def made(size: Size) -> Iterator[Path]:
+    """Generate a store; yield its home, which goes afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder), size)
         yield Path(folder)
@@ -170,7 +177,7 @@ def store_query(size: Size | None = None) -> dict[str, object]:
     """Time every question ``REPEATS`` times, of another study each time, opening included."""
     size = size or Size()
     times: dict[str, list[float]] = {}
-    with _made(size) as home:
+    with made(size) as home:
         database = (home / "featdyn.duckdb").stat().st_size
         for turn in range(REPEATS + 1):
             for name, arguments in _questions(size, turn).items():
@@ -199,7 +206,8 @@ def _written(
 
 
 @contextmanager
-def _served(home: Path) -> Iterator[str]:
+def served(home: Path) -> Iterator[tuple[str, int]]:
+    """Serve the app on a home; yield its address and the process's id, once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -217,10 +225,27 @@ def _served(home: Path) -> Iterator[str]:
                 break
             except OSError:
                 time.sleep(0.2)
-        yield address
+        yield address, process.pid
     finally:
         process.terminate()
         process.wait(timeout=20)
+
+
+def cut_slider(page: Page, address: str) -> Locator:
+    """Open Temporal consistency and wait until it is drawn; return the slider of the cut."""
+    page.goto(f"{address}/consistency")
+    slider = page.get_by_role("slider").first
+    slider.wait_for(timeout=WAIT_MS)
+    page.locator(AT_REST).wait_for(timeout=WAIT_MS)
+    return slider
+
+
+def move(page: Page, slider: Locator, key: str) -> None:
+    """Press a key on the slider and wait until the page is drawn again."""
+    before = page.url
+    slider.press(key)
+    page.wait_for_url(lambda url: url != before, timeout=WAIT_MS)
+    page.locator(AT_REST).wait_for(timeout=WAIT_MS)
 
 
 def page_interaction(size: Size | None = None) -> dict[str, object]:
@@ -228,30 +253,25 @@ def page_interaction(size: Size | None = None) -> dict[str, object]:
 
     In a headless Chromium. Warm: both positions of the control were shown before.
     """
-    from playwright.sync_api import sync_playwright
-
     from tests.browser import chromium
 
     size = size or Size()
-    with _made(size) as home, _served(home) as address, sync_playwright() as playwright:
+    with (
+        made(size) as home,
+        served(home) as (address, _),
+        sync_playwright() as playwright,
+    ):
         browser = playwright.chromium.launch(
             executable_path=chromium.find(), args=["--no-sandbox", "--disable-gpu"]
         )
         page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.goto(f"{address}/consistency")
-        state = "[data-testid='stApp'][data-test-script-state='{}']"
-        slider = page.get_by_role("slider").first
-        slider.wait_for(timeout=WAIT_MS)
-        page.locator(state.format("notRunning")).wait_for(timeout=WAIT_MS)
+        slider = cut_slider(page, address)
         spent = []
         for turn in range(REPEATS + 2):
-            before = page.url
-            started = time.perf_counter()
-            slider.press("ArrowLeft" if turn % 2 else "ArrowRight")
-            page.wait_for_url(lambda url: url != before, timeout=WAIT_MS)  # noqa: B023
-            page.locator(state.format("notRunning")).wait_for(timeout=WAIT_MS)
+            moved = partial(move, page, slider, "ArrowLeft" if turn % 2 else "ArrowRight")
+            milliseconds = _timed(moved)
             if turn >= 2:
-                spent.append(1e3 * (time.perf_counter() - started))
+                spent.append(milliseconds)
             page.wait_for_timeout(300)
         browser.close()
     slow = {"cut on Temporal consistency": round(percentile_95(spent), 1)}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from app.report.claims import CLAIMS, UNTOLD, Claim, Finding
+from app.report.further import FURTHER
 from app.report.gallery import Gallery
 
 FIGURES = "findings"
@@ -49,7 +50,7 @@ def answers(home: Path, studies: list[str]) -> Answers:
     """Put every claim to every study; studies without the rows for it are left out, unless all."""
     galleries = [Gallery(home, study) for study in studies]
     answered: Answers = []
-    for claim in CLAIMS:
+    for claim in (*CLAIMS, *FURTHER):
         every = [(gallery, claim.answer(gallery)) for gallery in galleries]
         told = [pair for pair in every if pair[1].charts or pair[1].verdict != UNTOLD]
         answered.append((claim, told or every[:1]))

@@ -6,10 +6,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from app.report import claims
+from app.report import claims, further
 from app.report.claims import CLAIMS, FAILS, HOLDS, PART, UNTOLD, by_limits
 from app.report.document import answers, write
 from app.report.gallery import Gallery, over_seeds
+from app.selection import usual_cut
 from tests.store import cube
 
 
@@ -77,3 +78,34 @@ def test_a_claim_without_rows_cannot_be_told(cube_home: Path) -> None:
     told = {claim.key: found for claim, found in answers(cube_home, [cube.STUDY])}
     [(_, finding)] = told["freezing"]
     assert (finding.verdict, finding.charts) == (UNTOLD, ())
+
+
+def test_recipes_are_judged_by_the_score_of_every_arm(
+    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery(cube_home, cube.STUDY)
+    untold = further.robust(gallery)
+    assert (untold.verdict, untold.charts) == (UNTOLD, ())
+    # The study made by hand has two arms; a sweep of two is judged where that is enough.
+    monkeypatch.setattr(further, "LEAST_ARMS", 2)
+    found = further.robust(gallery)
+    cut, shown = usual_cut(gallery.cuts), gallery.clean_set("test")
+    asked = list(shown.eval_ids), cut, ["inherit", "none"]
+    scores = gallery.ask("sensitivity", cube.STUDY, *asked).filter(pl.col("quantity") == "score")
+    for arm, value in scores.select("arm", "value").iter_rows():
+        assert f"{arm} {value:.3f}" in found.said[0]
+    assert found.verdict == by_limits(scores["low"].to_list(), 0.8, scores["high"].to_list())
+    assert len(found.charts) > 1
+
+
+def test_averages_are_held_against_the_last_network(cube_home: Path) -> None:
+    gallery = Gallery(cube_home, cube.STUDY)
+    stored = gallery.ask("comparators", gallery.of_arm("true"))
+    assert not stored.is_empty()
+    found = further.averages(gallery)
+    of_test = stored.filter(pl.col("split") == "test", pl.col("corruption") == "none")
+    mean = {
+        name: of_test.filter(pl.col("comparator") == name)["accuracy"].to_numpy().mean()
+        for name in ("swa", "last")
+    }
+    assert f"swa: {mean['swa'] - mean['last']:.3f}" in found.said[0]

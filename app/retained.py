@@ -10,6 +10,8 @@ from scipy.special import stdtrit
 from app.findings import LEAST_DIFFERENCE
 from app.words import plain
 
+CLEAN = "clean"
+
 
 def _arm(rows: pl.DataFrame) -> tuple[str, str]:
     """Verdict of one arm's runs, and their figures."""
@@ -69,3 +71,23 @@ def rule() -> str:
         "of differences: over seeds (t), paired; of one seed from the ends of both intervals over "
         "examples, which is wide."
     )
+
+
+def beside_clean(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Give a row a run and set: clean, then corrupted, whose column is ``name``."""
+    kept = ["run_id", "run", "arm", "cut", "n"]
+    clean = rows.select(
+        *kept,
+        pl.lit(CLEAN).alias("set"),
+        pl.col("clean").alias("value"),
+        pl.col("clean_low").alias("low"),
+        pl.col("clean_high").alias("high"),
+    )
+    corrupted = rows.select(
+        *kept,
+        pl.format("{} {}", pl.col("corruption").str.replace_all("_", " "), "severity").alias("set"),
+        pl.col(name).alias("value"),
+        pl.col(f"{name}_low").alias("low"),
+        pl.col(f"{name}_high").alias("high"),
+    )
+    return pl.concat([clean, corrupted])

@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from app import charts, findings, noises
+from app import charts, findings, noises, retained
 from app.report.gallery import Gallery, Mean, over_seeds
 from app.selection import usual_cut
 from featdyn_engine.domain import CONTROLS
@@ -198,7 +198,18 @@ def corrupted(gallery: Gallery) -> Finding:
         f"`{gallery.norm}`, C-like corruptions made by featdyn): {'; '.join(lines)}.",
         f"The rule, ours: as on clean images, the lower limit over seeds above {STABLE}.",
     )
-    return Finding(said, by_limits([m.low for m in means], STABLE, [m.high for m in means]))
+    first = scores.sort("depth").row(0, named=True)
+    at = gallery.named(scores).filter(*[pl.col(name) == first[name] for name in keys])
+    chart = charts.slopes(
+        retained.beside_clean(at, "score"),
+        [arm],
+        f"Score at {first['cut']}",
+        "TC of accuracy",
+        ".2~f",
+        "bootstrap",
+    )
+    verdict = by_limits([m.low for m in means], STABLE, [m.high for m in means])
+    return Finding(said, verdict, (chart,))
 
 
 def anisotropic(gallery: Gallery) -> Finding:

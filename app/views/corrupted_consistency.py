@@ -10,8 +10,6 @@ from app.exports import Provenance
 from app.views.figure import figure
 from app.words import plain
 
-CLEAN = "clean"
-
 
 def render(study: str, runs: pl.DataFrame, kind: tuple[str, int]) -> None:
     """Draw the section for one kind and severity; ``runs``: those of the study, in its order."""
@@ -47,7 +45,7 @@ def render(study: str, runs: pl.DataFrame, kind: tuple[str, int]) -> None:
     kept = stored.filter(pl.col("clean").is_not_null(), pl.col("retention").is_not_null())
     with st.container(horizontal=True, gap="medium"):
         if not kept.is_empty():
-            retentions = _long(kept, "retention")
+            retentions = retained.beside_clean(kept, "retention")
             figure(
                 charts.slopes(
                     retentions,
@@ -67,7 +65,7 @@ def render(study: str, runs: pl.DataFrame, kind: tuple[str, int]) -> None:
                 provenance=_provenance(study, kept, "corrupted_retentions", cut, "Fieller"),
             )
         if not scores.is_empty():
-            both_scores = _long(scores, "score")
+            both_scores = retained.beside_clean(scores, "score")
             figure(
                 charts.slopes(both_scores, arms, "Score", "TC of accuracy", ".2~f", "bootstrap"),
                 both_scores,
@@ -132,23 +130,3 @@ def _step(stored: pl.DataFrame) -> tuple[pl.DataFrame, str]:
     # Late enough that something has been learned.
     step = controls.slider("Shallow part of step", "shallow", steps, steps[len(steps) // 2])
     return stored.filter(pl.col("shallow_step") == int(step)), epoch_label(epochs[step])
-
-
-def _long(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Give a row a run and set: clean, then corrupted, whose column is ``name``."""
-    kept = ["run_id", "run", "arm", "cut", "n"]
-    clean = rows.select(
-        *kept,
-        pl.lit(CLEAN).alias("set"),
-        pl.col("clean").alias("value"),
-        pl.col("clean_low").alias("low"),
-        pl.col("clean_high").alias("high"),
-    )
-    corrupted = rows.select(
-        *kept,
-        pl.format("{} {}", pl.col("corruption").str.replace_all("_", " "), "severity").alias("set"),
-        pl.col(name).alias("value"),
-        pl.col(f"{name}_low").alias("low"),
-        pl.col(f"{name}_high").alias("high"),
-    )
-    return pl.concat([clean, corrupted])

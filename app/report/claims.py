@@ -82,6 +82,8 @@ def _mean(row: dict[str, Any]) -> Mean:
 
 def stable(gallery: Gallery, split: str) -> Finding:
     """Claim 1 on the training set, claim 3 on the test set: TC of the first arm at every cut."""
+    if not gallery.cuts:
+        return Finding(("No cube was computed.",), UNTOLD)
     scores = _scores(gallery, split)
     arm = gallery.arms[0]
     every = _by_cut(gallery, split)

@@ -41,6 +41,20 @@ def section(claim: Claim, found: list[tuple[Gallery, Finding]]) -> str:
     return "\n".join(lines)
 
 
+def summary(answered: Answers) -> str:
+    """Return the verdicts as a table: a row a claim, a column a study."""
+    galleries = {gallery.study: gallery for _, found in answered for gallery, _ in found}
+    lines = [
+        "| claim | " + " | ".join(gallery.title for gallery in galleries.values()) + " |",
+        "|---" * (1 + len(galleries)) + "|",
+    ]
+    for claim, found in answered:
+        verdicts = {gallery.study: finding.verdict for gallery, finding in found}
+        cells = [verdicts.get(study, "") for study in galleries]
+        lines.append("| " + " | ".join([claim.title, *cells]) + " |")
+    return "\n".join(["## Verdicts", "", "Empty: the study has no rows for it.", "", *lines, ""])
+
+
 def figure_name(claim: Claim, gallery: Gallery, number: int) -> str:
     """Return the file of one of a claim's figures in the folder of figures."""
     return f"{claim.key}-{gallery.study}-{number + 1}.png"
@@ -59,7 +73,9 @@ def answers(home: Path, studies: list[str]) -> Answers:
 
 def text(answered: Answers) -> str:
     """Return the whole document of ``answers``."""
-    return "\n".join([BEGINNING, *(section(claim, found) for claim, found in answered)])
+    return "\n".join(
+        [BEGINNING, summary(answered), *(section(claim, found) for claim, found in answered)]
+    )
 
 
 def write(home: Path, studies: list[str], out: Path) -> Path:

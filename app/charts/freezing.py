@@ -56,12 +56,13 @@ def _tooltip() -> list[alt.Tooltip]:
     ]
 
 
-def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
+def freezing(conditions: pl.DataFrame, axis: str = "final test accuracy") -> alt.LayerChart:
     """Draw final accuracy against the freezing step, one line a depth, of one setting.
 
-    ``conditions``: rows of ``queries.freezing`` of one setting. Grey rule with its band: the run
-    that neither freezes nor replays. Dashed: the deep control; diamonds: the final shallow part
-    under a retrained deep part; hollow: replay. Bars and band: 95 % over seeds.
+    ``conditions``: rows of ``queries.freezing`` of one setting; ``axis`` names the accuracy. Grey
+    rule with its band: the run that neither freezes nor replays. Dashed: the deep control;
+    diamonds: the final shallow part under a retrained deep part; hollow: replay. Bars and band:
+    95 % over seeds.
     """
     named = kinds(conditions)
     disturbed = named.filter(pl.col("kind").is_not_null())
@@ -70,7 +71,7 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
     scale = alt.Scale(zero=False)
     y = alt.Y(
         "accuracy:Q",
-        title="final test accuracy",
+        title=axis,
         scale=scale,
         axis=alt.Axis(format=".1%", tickCount=5),
     )

@@ -248,33 +248,56 @@ def anisotropic(gallery: Gallery) -> Finding:
 
 
 def freezing_costs(gallery: Gallery) -> Finding:
-    """Claim 6: final test accuracy with a frozen shallow part, against the unfrozen run."""
-    conditions = gallery.ask("freezing", gallery.study)
-    frozen = conditions.filter(pl.col("part") == "shallow", pl.col("difference").is_not_null())
-    if frozen.is_empty():
-        return Finding(("No frozen run is in this study.",), UNTOLD)
-    lines = [
-        f"blocks 1 to {row['frozen_depth']} from epoch {row['frozen_from_epoch']:.3g}: "
-        f"{100 * row['difference']:+.1f} points"
-        + (
-            f" ({100 * row['difference_low']:+.1f} to {100 * row['difference_high']:+.1f})"
-            if row["difference_low"] is not None
-            else ""
+    """Claim 6: final accuracy with a frozen shallow part, against the unfrozen run.
+
+    The verdict is that of clean test images; what corrupted ones say stands beside it.
+    """
+    said: list[str] = []
+    pictures: list[alt.TopLevelMixin] = []
+    verdict = UNTOLD
+    for images, name in (("clean", "test accuracy"), ("corrupted", "accuracy, corrupted images")):
+        conditions = gallery.ask("freezing", gallery.study, images)
+        held = conditions.filter(pl.col("part") != "none", pl.col("difference").is_not_null())
+        frozen = held.filter(pl.col("part") == "shallow")
+        if frozen.is_empty():
+            continue
+        pairs = max(held["n_pairs"].to_list())
+        said.append(
+            f"Final {name} minus that of the run that is not frozen ({pairs} seed(s), paired, 95 % "
+            f"by Student's t over seeds; n = {frozen['n'][0]:,}): "
+            f"{'; '.join(map(_cost, held.iter_rows(named=True)))}."
         )
-        for row in frozen.iter_rows(named=True)
-    ]
-    pairs = max(frozen["n_pairs"].to_list())
-    said = (
-        f"Final test accuracy minus that of the run that is not frozen ({pairs} seed(s), paired, "
-        f"95 % by Student's t over seeds; n = {frozen['n'][0]:,}): {'; '.join(lines)}.",
-        "The rule, ours: it holds where every condition's upper limit is below 0, in part where "
-        "some are.",
+        # Beside its own unfrozen run, not those of other recipes or labels.
+        of_setting = conditions.filter(pl.col("setting") == frozen["setting"][0])
+        pictures.append(charts.freezing(of_setting, f"final {name}"))
+        if images == "clean":
+            lows = [None if low is None else -low for low in frozen["difference_high"].to_list()]
+            highs = [None if high is None else -high for high in frozen["difference_low"].to_list()]
+            verdict = by_limits(lows, 0.0, highs)
+    if not said:
+        return Finding(("No frozen run is in this study.",), UNTOLD)
+    said.append(
+        "The rule, ours: it holds where every frozen shallow part's upper limit on clean images is "
+        "below 0, in part where some are."
     )
-    # Beside its own unfrozen run, not those of other recipes or labels.
-    of_setting = conditions.filter(pl.col("setting") == frozen["setting"][0])
-    lows = [None if low is None else -low for low in frozen["difference_high"].to_list()]
-    highs = [None if high is None else -high for high in frozen["difference_low"].to_list()]
-    return Finding(said, by_limits(lows, 0.0, highs), (charts.freezing(of_setting),))
+    return Finding(tuple(said), verdict, tuple(pictures))
+
+
+def _cost(row: dict[str, Any]) -> str:
+    """Put the difference of one condition in words."""
+    blocks = f"blocks 1 to {row['frozen_depth']}"
+    what = {
+        "shallow": blocks,
+        "deep": f"the control, a block behind {blocks},",
+        "final": f"{blocks} with their final weights",
+    }
+    told = (
+        f"{what[row['part']]} from epoch {row['frozen_from_epoch']:.3g}: "
+        f"{100 * row['difference']:+.1f} points"
+    )
+    if row["difference_low"] is None:
+        return told
+    return f"{told} ({100 * row['difference_low']:+.1f} to {100 * row['difference_high']:+.1f})"
 
 
 CLAIMS = (

@@ -19,6 +19,8 @@ name = "frozen"
 cut = ["stage1.2", "stage2.2"]
 from_epoch = [0, 5, 20]
 part = ["shallow", "deep"]"""
+AXES = {"clean": "final test accuracy", "corrupted": "final accuracy, corrupted test images"}
+MEANS = {"clean": "", "corrupted": "mean over kinds of the mean over severities, "}
 UNFROZEN = (pl.col("part") == "none") & ~pl.col("replay")
 # With a smaller share the shallow part goes on learning: that is the section on replay.
 STANDS_STILL = (pl.col("part") != "none") | (pl.col("share") == 1)
@@ -29,7 +31,10 @@ def render() -> None:
     st.header("Freezing", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         study, runs = choose_study()
-        conditions = ask("freezing", study)
+        images = "clean"
+        if not ask("freezing", study, "corrupted").is_empty():
+            images = controls.select("Test images", "images", ["clean", "corrupted"], images)
+        conditions = ask("freezing", study, images)
         disturbed = conditions.filter(STANDS_STILL)
         if not disturbed.is_empty():
             shown = _chosen(conditions, disturbed)
@@ -38,7 +43,7 @@ def render() -> None:
         st.code(EXAMPLE, language=None)
     else:
         figure(
-            charts.freezing(shown),
+            charts.freezing(shown, AXES[images]),
             shown,
             about=(
                 "Final test accuracy of runs of which some blocks were held still, against the "
@@ -46,10 +51,10 @@ def render() -> None:
                 "stopped had mattered."
             ),
             name="accuracy against the freezing step",
-            provenance=_provenance(study, runs, shown),
+            provenance=_provenance(study, runs, shown, images),
         )
-        st.markdown(_finding(shown))
-        _caption(shown)
+        st.markdown(_finding(shown, images))
+        _caption(shown, images)
     recipes = conditions.filter(UNFROZEN)
     if len(recipes) > 1:
         figure(
@@ -60,7 +65,7 @@ def render() -> None:
                 "the bars overlap, seeds alone may explain the difference."
             ),
             name="accuracy of each recipe",
-            provenance=_provenance(study, runs, recipes),
+            provenance=_provenance(study, runs, recipes, images),
         )
         st.caption(
             "Arms that are neither frozen nor replayed, at their last step; n = "
@@ -72,11 +77,11 @@ def render() -> None:
             st.dataframe(conditions.drop("setting"), hide_index=True)
 
 
-def _provenance(study: str, runs: pl.DataFrame, shown: pl.DataFrame) -> Provenance:
+def _provenance(study: str, runs: pl.DataFrame, shown: pl.DataFrame, images: str) -> Provenance:
     """Say what the accuracies rest on."""
     basis = (
-        f"Test set, n = {max(shown['n'].to_list()):,}, last step, BatchNorm as at the end of the "
-        "run. Null: the run that is not frozen. Intervals: Student's t over seeds."
+        f"Test set, {MEANS[images]}n = {max(shown['n'].to_list()):,}, last step, BatchNorm as at "
+        "the end of the run. Null: the run that is not frozen. Intervals: Student's t over seeds."
     )
     return Provenance(study, tuple(runs["run_id"]), ("freezing",), basis)
 
@@ -96,7 +101,7 @@ def _chosen(conditions: pl.DataFrame, disturbed: pl.DataFrame) -> pl.DataFrame:
     return conditions.filter(pl.col("setting") == setting)
 
 
-def _finding(shown: pl.DataFrame) -> str:
+def _finding(shown: pl.DataFrame, images: str) -> str:
     """Say which freezing of the shallow part costs most, against its run that is not frozen."""
     paired = shown.filter(pl.col("difference").is_not_null(), pl.col("part") == "shallow")
     if paired.is_empty():
@@ -113,17 +118,17 @@ def _finding(shown: pl.DataFrame) -> str:
         limits = f"{low:+.1f} to {high:+.1f}, 95 % over {worst['n_pairs']} seeds"
     return (
         f"Holding blocks 1 to {worst['frozen_depth']} still from epoch "
-        f"{worst['frozen_from_epoch']:.3g} changes the final test accuracy by **{points:+.1f} "
-        f"points** ({limits}), the lowest of {len(paired)} conditions."
+        f"{worst['frozen_from_epoch']:.3g} changes the final accuracy on {images} test images by "
+        f"**{points:+.1f} points** ({limits}), the lowest of {len(paired)} conditions."
     )
 
 
-def _caption(shown: pl.DataFrame) -> None:
+def _caption(shown: pl.DataFrame, images: str) -> None:
     seeds = "" if max(shown["n_seeds"].to_list()) > 1 else " One seed: nothing is known of others."
     st.caption(
-        f"Test accuracy at the last step, n = {max(shown['n'].to_list()):,} examples, BatchNorm "
-        "as at the end of the run (frozen blocks keep their statistics). Bars and band: Student's "
-        "t over seeds, the examples held fixed; differences are paired by seed. Null: the run that "
+        f"Test accuracy at the last step, {MEANS[images]}n = {max(shown['n'].to_list()):,} "
+        "examples, BatchNorm as at the end of the run (frozen blocks keep their statistics). Bars "
+        "and band: Student's t over seeds, the examples held fixed; differences are paired by seed. Null: the run that "
         "is not frozen; the deep control holds one block behind the cut still, of about as many "
         "parameters; the final shallow part under a retrained deep part tells immature features "
         f"from features that don't move.{seeds}"

@@ -29,8 +29,45 @@ TOLD = [
 ]
 
 
-def freezing(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
+# Accuracy of every run at its last step; $1 is the study.
+FINAL = {
+    "clean": """
+        SELECT run_id, max(step) AS step, max(epoch) AS epoch, arg_max(n, step) AS n,
+               arg_max(accuracy, step) AS accuracy
+        FROM metrics WHERE split = 'test' AND mode = 'eval' GROUP BY run_id
+    """,
+    "corrupted": """
+        WITH ends AS (
+            SELECT run_id, max(step) AS step, max(epoch) AS last_epoch
+            FROM study_runs JOIN metrics USING (run_id)
+            WHERE study = $1 AND split = 'test' AND mode = 'eval' GROUP BY run_id
+        ),
+        scored AS (
+            SELECT * FROM corruptions JOIN ends USING (run_id, step) WHERE corruption <> 'none'
+        ),
+        -- Differences are of the same images: sets on which every run was scored.
+        shared AS (
+            SELECT eval_id FROM scored GROUP BY eval_id
+            HAVING count(DISTINCT run_id) = (SELECT count(DISTINCT run_id) FROM scored)
+        ),
+        of_kinds AS (
+            SELECT run_id, step, last_epoch AS epoch, corruption, max(n) AS n,
+                   avg(accuracy) AS accuracy
+            FROM scored WHERE eval_id IN (FROM shared) GROUP BY ALL
+        )
+        SELECT run_id, step, epoch, max(n) AS n, avg(accuracy) AS accuracy
+        FROM of_kinds GROUP BY ALL
+    """,
+}
+
+
+def freezing(
+    connection: duckdb.DuckDBPyConnection, study: str, images: str = "clean"
+) -> pl.DataFrame:
     """Give every condition of a study its final test accuracy over seeds, against the unfrozen run.
+
+    ``images``: ``clean``, or ``corrupted``: the mean over kinds of the mean over severities, on the
+    sets that all of the study's scored runs share; no row where there is none.
 
     A row is one condition: the arm's data, network, training and intervention, all its seeds.
     ``setting`` is the same for conditions that differ in freezing and replay alone; so a sweep of
@@ -47,15 +84,11 @@ def freezing(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
     """
     runs = frame(
         connection,
-        """
-        WITH final AS (
-            SELECT run_id, max(step) AS step, max(epoch) AS epoch,
-                   arg_max(accuracy, step) AS accuracy, arg_max(n, step) AS n
-            FROM metrics WHERE split = 'test' AND mode = 'eval' GROUP BY run_id
-        )
+        f"""
+        WITH final AS ({FINAL[images]})
         SELECT
             md5(json_merge_patch(
-                r.config, '{"seeds": null, "freeze": null, "replay": null, "branch": null}'
+                r.config, '{{"seeds": null, "freeze": null, "replay": null, "branch": null}}'
             )::VARCHAR) AS setting,
             s.arm, s.position, r.dataset, r.label_noise, r.optimizer,
             (r.config ->> '$.recipe.lr')::DOUBLE AS lr,
@@ -80,7 +113,7 @@ def freezing(connection: duckdb.DuckDBPyConnection, study: str) -> pl.DataFrame:
         FROM study_runs AS s
         JOIN runs AS r USING (run_id)
         JOIN final AS f USING (run_id)
-        WHERE s.study = ? AND s.role = 'arm' AND r.parent_step IS NULL
+        WHERE s.study = $1 AND s.role = 'arm' AND r.parent_step IS NULL
         ORDER BY s.position
         """,
         [study],

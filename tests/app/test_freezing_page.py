@@ -60,6 +60,20 @@ def test_another_recipe_is_compared_with_its_own_unfrozen_run(
     assert "add an arm without `freeze`" in text_of(test)
 
 
+def test_the_link_chooses_corrupted_images(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with reading(home) as connection:
+        found = queries.freezing(connection, freezing.STUDY, "corrupted")
+    of_first = found.filter(pl.col("setting") == found["setting"][0], pl.col("part") == "shallow")
+    test = opened("freezing", home, monkeypatch, images="corrupted")
+    text = text_of(test)
+    assert (
+        f"on corrupted test images by **{100 * min(of_first['difference']):+.1f} points**" in text
+    )
+    assert "mean over kinds of the mean over severities, n = 50" in text
+    axes = [layer for chart in test.get("vega_lite_chart") for layer in chart.proto.spec.split('"')]
+    assert "final accuracy, corrupted test images" in axes
+
+
 def test_a_single_seed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     freezing.write(tmp_path, single_seed=True)
     test = opened("freezing", tmp_path, monkeypatch)

@@ -64,7 +64,9 @@ def write(home: Path, single_seed: bool = False) -> None:
                     "study_toml": "",
                 }
             )
+            corrupted = _corrupted(run_id, accuracy, first=not parts)
             parts.append(cube.write(home, "metrics", run_id, _metrics(run_id, accuracy), run_id))
+            parts.append(cube.write(home, "corruptions", f"c{run_id}", corrupted, run_id))
     ingest(home, [cube.write(home, "studies", STUDY, rows, None), *parts])
 
 
@@ -90,4 +92,42 @@ def _metrics(run_id: str, accuracy: float) -> list[dict[str, Any]]:
             (LAST, "test", "swa", 0.99),
             (20, "test", "eval", 0.11),
         )
+    ]
+
+
+def under_corruption(accuracy: float) -> float:
+    """Mean over two kinds of the mean over severities, of a run of this final accuracy."""
+    return ((accuracy - 0.1 + accuracy - 0.3) / 2 + accuracy / 2) / 2
+
+
+def _corrupted(run_id: str, accuracy: float, first: bool) -> list[dict[str, Any]]:
+    """Accuracies on corrupted sets, and others that must not be taken for them.
+
+    Those of an earlier step, of the clean set, and of a set that only the first run has.
+    """
+    scores = [
+        (LAST, "noise", 1, accuracy - 0.1),
+        (LAST, "noise", 3, accuracy - 0.3),
+        (LAST, "contrast", 1, accuracy / 2),
+        (20, "contrast", 1, 0.11),
+        (LAST, "none", 0, accuracy),
+    ]
+    if first:
+        scores.append((LAST, "fog", 1, 0.0))
+    return [
+        {
+            "run_id": run_id,
+            "step": step,
+            "split": "test",
+            "norm": "inherit",
+            "eval_id": f"{kind}-{severity}",
+            "corruption": kind,
+            "severity": severity,
+            "n": 50,
+            "correct": 0,
+            "accuracy": value,
+            "accuracy_low": value,
+            "accuracy_high": value,
+        }
+        for step, kind, severity, value in scores
     ]

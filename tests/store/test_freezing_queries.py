@@ -13,9 +13,14 @@ from tests.store import freezing
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
-    home = tmp_path_factory.mktemp("freezing")
-    freezing.write(home)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("freezing")
+    freezing.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(home: Path) -> pl.DataFrame:
     with reading(home) as connection:
         return queries.freezing(connection, freezing.STUDY)
 
@@ -93,3 +98,21 @@ def test_an_unknown_study_has_no_rows(tmp_path: Path) -> None:
         found = queries.freezing(connection, "nosuch")
     assert found.is_empty()
     assert "difference_low" in found.columns
+
+
+def test_on_corrupted_images_kinds_count_alike_and_sets_are_those_that_all_share(
+    home: Path,
+) -> None:
+    with reading(home) as connection:
+        corrupted = queries.freezing(connection, freezing.STUDY, "corrupted")
+    assert corrupted["arm"].to_list() == [arm[0] for arm in freezing.ARMS]
+    assert set(corrupted["n"]) == {50}
+    for row, (*_, values) in zip(corrupted.iter_rows(named=True), freezing.ARMS, strict=True):
+        scores = [freezing.under_corruption(value) for value in values]
+        assert row["accuracy"] == pytest.approx(np.mean(scores))
+    plain = [freezing.under_corruption(value) for value in freezing.ARMS[0][4]]
+    frozen = [freezing.under_corruption(value) for value in freezing.ARMS[1][4]]
+    paired = [a - b for a, b in zip(frozen, plain, strict=True)]
+    row = corrupted.row(1, named=True)
+    got = (row["difference"], row["difference_low"], row["difference_high"])
+    assert got == pytest.approx((np.mean(paired), *limits(paired)))

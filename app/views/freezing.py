@@ -130,6 +130,6 @@ def _caption(shown: pl.DataFrame, images: str) -> None:
         "examples, BatchNorm as at the end of the run (frozen blocks keep their statistics). Bars "
         "and band: Student's t over seeds, the examples held fixed; differences are paired by "
         "seed. Null: the run that is not frozen; the deep control holds one block behind the cut "
-        "still, of about as many parameters; the final shallow part under a retrained deep part tells immature features "
-        f"from features that don't move.{seeds}"
+        "still, of about as many parameters; the final shallow part under a retrained deep part "
+        f"tells immature features from features that don't move.{seeds}"
     )

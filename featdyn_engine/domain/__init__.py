@@ -1,0 +1,70 @@
+"""Frozen value objects, shared by every room of the house. Nothing here imports torch."""
+
+from featdyn_engine.domain.data import UNTOLD, DataConfig, EvalConfig
+from featdyn_engine.domain.errors import InputError, RunFailedError
+from featdyn_engine.domain.network import Cut, NetworkConfig, Task, interior_cuts
+from featdyn_engine.domain.recipe import Branch, Freeze, Recipe, Replay
+from featdyn_engine.domain.run import Checkpoint, Recorded, RunConfig, Seeds
+from featdyn_engine.domain.terms import (
+    CONTROLS,
+    STRICT,
+    Augmentation,
+    Control,
+    Count,
+    Decay,
+    Device,
+    Norm,
+    NormLayer,
+    Optimizer,
+    Positive,
+    PositiveShare,
+    Precision,
+    Seed,
+    Severity,
+    Sha256,
+    Share,
+    Split,
+    Step,
+)
+from featdyn_engine.domain.work import Job, Unit
+
+__all__ = [
+    "CONTROLS",
+    "STRICT",
+    "UNTOLD",
+    "Augmentation",
+    "Branch",
+    "Checkpoint",
+    "Control",
+    "Count",
+    "Cut",
+    "DataConfig",
+    "Decay",
+    "Device",
+    "EvalConfig",
+    "Freeze",
+    "InputError",
+    "Job",
+    "NetworkConfig",
+    "Norm",
+    "NormLayer",
+    "Optimizer",
+    "Positive",
+    "PositiveShare",
+    "Precision",
+    "Recipe",
+    "Recorded",
+    "Replay",
+    "RunConfig",
+    "RunFailedError",
+    "Seed",
+    "Seeds",
+    "Severity",
+    "Sha256",
+    "Share",
+    "Split",
+    "Step",
+    "Task",
+    "Unit",
+    "interior_cuts",
+]

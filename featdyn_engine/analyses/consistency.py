@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from featdyn_engine.analyses.predicted import Cube, by_cut, read, refuse_gaps
+from featdyn_engine.analyses.predicted import Cube, by_cut, one_a_cut, read, refuse_gaps
 from featdyn_engine.analyses.retained import retention_rows
 from featdyn_engine.analyses.scored import Bootstrap, Control, Recorded, score_rows
 from featdyn_engine.data import evaluation
@@ -86,6 +86,8 @@ RETENTIONS = pa.schema(
     ]
 )
 EPS = (0.01, 0.05)
+# What the cubes of one unit share: run_id, eval_id, norm, dtype.
+_Place = tuple[str, str, str, str]
 # Part of a unit's identity: it goes up when its rows say more, so that they are made anew.
 VERSION = 2
 
@@ -116,86 +118,83 @@ class Spec:
     seed: int = 0
 
 
-def units_over(
-    settings: Settings,
-    splices: Sequence[Unit],
-    controls: Sequence[tuple[str, int, int | None, Unit]],
-) -> list[Unit]:
-    """Plan one unit a run, evaluation set, norm mode and dtype over planned ``splices`` units.
-
-    splices: of the runs themselves; controls: name, replicate, a twin's branch step or None, and
-    unit, whose ``spec.run`` is the run under study. Every spec has run, evaluation, norm, dtype.
-    Raises InputError for twins of one run that leave it at different steps.
-    """
-    main: dict[tuple[str, str, str, str], list[Unit]] = {}
-    for unit in splices:
-        main.setdefault(_place(unit.spec), []).append(unit)
-    planned = []
-    for place, group in main.items():
-        of_control: dict[tuple[str, int, int | None], list[str]] = {}
-        for name, replicate, branch_step, unit in controls:
-            if _place(unit.spec) == place:
-                of_control.setdefault((name, replicate, branch_step), []).append(unit.unit_id)
-        _refuse_two_branches(of_control)
-        first = group[0].spec
-        spec = Spec(
-            run=first.run,
-            evaluation=first.evaluation,
-            norm=first.norm,
-            dtype=first.dtype,
-            main=tuple(unit.unit_id for unit in group),
-            controls=tuple(Control(*key, tuple(ids)) for key, ids in of_control.items()),
-            resamples=settings.resamples,
-            seed=settings.seed,
-        )
-        needs = [*spec.main, *(each for control in spec.controls for each in control.unit_ids)]
-        planned.append(
-            Unit(
-                kind="consistency",
-                unit_id=identity(("consistency", VERSION, spec)),
-                label=f"consistency {spec.evaluation.split} {spec.norm}",
-                spec=spec,
-                run_id=spec.run.run_id,
-                needs=(spec.run.run_id, spec.evaluation.eval_id, *needs),
-                companions=("horizons", "retentions"),
-            )
-        )
-    return planned
-
-
-def _refuse_two_branches(controls: Iterable[tuple[str, int, int | None]]) -> None:
-    """Raise InputError where a control's name and replicate stand for two branch steps."""
-    steps: dict[tuple[str, int], int | None] = {}
-    for name, replicate, step in controls:
-        first = steps.setdefault((name, replicate), step)
-        if first != step:
-            raise InputError(
-                f"consistency: expected one branch_at for the {name} controls of a run, got "
-                f"branches at steps {first} and {step}; keep one"
-            )
-
-
 def units(settings: Settings, planned: Sequence[Unit]) -> list[Unit]:
-    """Plan the scores of a run from the ``splices`` and ``controls`` units planned on it.
+    """Plan one unit an evaluation set, norm mode and dtype of the run's own ``splices`` units.
 
-    Cubes that keep no predictions, or were refined only to a half-width, can't be scored.
-    Raises InputError where none is left.
+    Cubes that keep no predictions, or were refined only to a half-width, can't be scored; of
+    cubes that differ in the batch size alone one is (``one_a_cut``). Raises InputError where none
+    is left, and for twins of one run that leave it at different steps.
     """
-    own = [unit for unit in planned if unit.kind == "splices" and unit.companions]
-    if not own:
+    cubes: dict[_Place, list[Unit]] = {}
+    for unit in planned:
+        if unit.kind == "splices" and unit.companions:
+            cubes.setdefault(_place(unit.spec), []).append(unit)
+    if not cubes:
         raise InputError(
             "consistency: expected an analysis of kind 'splices' beside it that keeps predictions "
             "and evaluates every example (no half_width), got none; add it"
         )
-    controls = [
-        (unit.spec.control, unit.spec.replicate, unit.spec.branch_step, unit)
-        for unit in planned
-        if unit.kind == "controls"
+    return [
+        _unit(
+            settings,
+            one_a_cut(group),
+            [unit for unit in planned if unit.kind == "controls" and _place(unit.spec) == place],
+        )
+        for place, group in cubes.items()
     ]
-    return units_over(settings, own, controls)
 
 
-def _place(spec: Any) -> tuple[str, str, str, str]:
+def _unit(settings: Settings, main: Sequence[Unit], controls: Iterable[Unit]) -> Unit:
+    first = main[0].spec
+    spec = Spec(
+        run=first.run,
+        evaluation=first.evaluation,
+        norm=first.norm,
+        dtype=first.dtype,
+        main=tuple(unit.unit_id for unit in main),
+        controls=_controls(controls, main),
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )
+    needs = [*spec.main, *(each for control in spec.controls for each in control.unit_ids)]
+    return Unit(
+        kind="consistency",
+        unit_id=identity(("consistency", VERSION, spec)),
+        label=f"consistency {spec.evaluation.split} {spec.norm}",
+        spec=spec,
+        run_id=spec.run.run_id,
+        needs=(spec.run.run_id, spec.evaluation.eval_id, *needs),
+        companions=("horizons", "retentions"),
+    )
+
+
+def _controls(units: Iterable[Unit], main: Sequence[Unit]) -> tuple[Control, ...]:
+    """Gather the units of each control of the cubes of ``main``.
+
+    Raises InputError where a control's name and replicate stand for two branch steps.
+    """
+    found: dict[tuple[str, int], list[Unit]] = {}
+    for unit in units:
+        same = found.setdefault((unit.spec.control, unit.spec.replicate), [])
+        same.append(unit)
+        first, step = same[0].spec.branch_step, unit.spec.branch_step
+        if step != first:
+            raise InputError(
+                f"consistency: expected one branch_at for the {unit.spec.control} controls of a "
+                f"run, got branches at steps {first} and {step}; keep one"
+            )
+    return tuple(
+        Control(
+            name,
+            replicate,
+            same[0].spec.branch_step,
+            tuple(unit.unit_id for unit in one_a_cut(same, like=main)),
+        )
+        for (name, replicate), same in found.items()
+    )
+
+
+def _place(spec: Any) -> _Place:
     return spec.run.run_id, spec.evaluation.eval_id, spec.norm, spec.dtype
 
 

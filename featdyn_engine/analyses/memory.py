@@ -19,7 +19,7 @@ from featdyn_engine.analyses import memory_rows
 from featdyn_engine.analyses.asked import called
 from featdyn_engine.analyses.memory_rows import Cells, Rule, cell_rows, example_row
 from featdyn_engine.analyses.networks import stored_networks
-from featdyn_engine.analyses.predicted import by_cut, read_losses, read_whole
+from featdyn_engine.analyses.predicted import by_cut, one_a_cut, read_losses, read_whole
 from featdyn_engine.data import evaluation
 from featdyn_engine.data.evaluation import EvalSet
 from featdyn_engine.domain import STRICT, Cut, EvalConfig, InputError, Norm, RunConfig, Unit
@@ -75,8 +75,9 @@ class Spec:
 def units(settings: Settings, planned: Sequence[Unit]) -> list[Unit]:
     """Plan one unit an evaluation set, norm mode and dtype of the run's own ``splices`` units.
 
-    A training set is P for the others; of several the largest. Raises InputError where no cube
-    keeps its predictions, or none has margins that can be evaluated.
+    A training set is P for the others; of several the largest. Of cubes that differ in the batch
+    size alone one is read (``one_a_cut``). Raises InputError where no cube keeps its predictions,
+    or none has margins that can be evaluated.
     """
     cubes: dict[tuple[str, str], dict[str, list[Unit]]] = {}
     for unit in planned:
@@ -98,10 +99,11 @@ def units(settings: Settings, planned: Sequence[Unit]) -> list[Unit]:
                 f"margins are evaluated, got gamma = {settings.gamma:g} beside {came}; add them, "
                 "or leave gamma out"
             )
+    chosen = [
+        {eval_id: one_a_cut(group) for eval_id, group in sets.items()} for sets in cubes.values()
+    ]
     return [
-        _unit(settings, group, _training_set(sets))
-        for sets in cubes.values()
-        for group in sets.values()
+        _unit(settings, group, _training_set(sets)) for sets in chosen for group in sets.values()
     ]
 
 

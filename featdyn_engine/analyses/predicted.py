@@ -1,6 +1,6 @@
-"""Cubes of predicted classes and their losses, read back from parts."""
+"""Cubes of predicted classes and their losses: which units hold them, and what their parts say."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,11 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from featdyn_engine.domain import Cut, InputError
+from featdyn_engine.domain import Cut, InputError, Unit
 from featdyn_engine.parts import part_path
+
+# The batch size of cubes where a study names none; the store's questions prefer it too.
+USUAL_BATCH = 250
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,25 @@ class Cube:
                     predicted[s, t] = self.predicted[cell]
                     present[s, t] = self.present[cell]
         return predicted, present
+
+
+def one_a_cut(units: Iterable[Unit], like: Iterable[Unit] = ()) -> list[Unit]:
+    """Keep one unit a cut, of units that differ in nothing but cut and batch size.
+
+    Their predictions may differ in rounding, and what is said of a cube is said of one alone:
+    the one of the batch size that its cut has in ``like``, else of USUAL_BATCH, else the smallest.
+    """
+    sizes = {unit.spec.cut: unit.spec.batch_size for unit in like}
+
+    def rank(unit: Unit) -> tuple[bool, bool, int]:
+        size = unit.spec.batch_size
+        return size != sizes.get(unit.spec.cut), size != USUAL_BATCH, size
+
+    best: dict[Cut, Unit] = {}
+    for unit in units:
+        cut = unit.spec.cut
+        best[cut] = min(best.get(cut, unit), unit, key=rank)
+    return list(best.values())
 
 
 def refuse_gaps(whose: str, present: Tensor, needed: Tensor) -> None:

@@ -1,12 +1,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor
 
+from featdyn_engine.analyses import controls, splices
 from featdyn_engine.analyses.consistency import (
     HORIZONS,
     RETENTIONS,
@@ -14,11 +16,13 @@ from featdyn_engine.analyses.consistency import (
     Settings,
     Spec,
     compute,
-    units_over,
+    units,
 )
 from featdyn_engine.analyses.scored import Control
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import (
+    Branch,
+    Cut,
     DataConfig,
     EvalConfig,
     InputError,
@@ -348,19 +352,42 @@ def test_a_run_with_a_gap_is_refused(home: Path, own: Tensor) -> None:
         compute(SPEC, home, silent)
 
 
-def planned(unit_id: str, spec: Spec) -> Unit:
-    return Unit(kind="splices", unit_id=unit_id, label="", spec=spec)
+HIDDEN = (Cut("hidden1", 1), Cut("hidden2", 2))
+
+
+def cube_unit(unit_id: str, cut: Cut = HIDDEN[0], **changes: Any) -> Unit:
+    fields = {"evaluation": EXAMPLES, "norm": "inherit", "batch_size": 250, **changes}
+    spec = splices.Spec(run=RUN, cut=cut, **fields)
+    return Unit(kind="splices", unit_id=unit_id, label="", spec=spec, companions=("predictions",))
+
+
+def control_unit(
+    unit_id: str,
+    control: Any,
+    replicate: int = 0,
+    cut: Cut = HIDDEN[0],
+    branch_step: int | None = None,
+    **changes: Any,
+) -> Unit:
+    fields = {"evaluation": EXAMPLES, "norm": "inherit", "batch_size": 250, **changes}
+    other = replace(RUN, branch=Branch(step=branch_step, order=7)) if branch_step else None
+    spec = controls.Spec(
+        run=RUN, control=control, replicate=replicate, cut=cut, other=other, **fields
+    )
+    return Unit(kind="controls", unit_id=unit_id, label="", spec=spec)
 
 
 def test_units_gather_the_cuts_and_controls_of_one_run_set_norm_and_dtype() -> None:
-    train = replace(SPEC, evaluation=replace(EXAMPLES, split="train"))
-    splices = [planned("a", SPEC), planned("b", train), planned("c", SPEC)]
-    controls = [
-        ("twin", 0, 30, planned("d", SPEC)),
-        ("twin", 0, 30, planned("e", SPEC)),
-        ("other_seed", 1, None, planned("f", train)),
+    train = replace(EXAMPLES, split="train")
+    planned = [
+        cube_unit("a"),
+        cube_unit("b", evaluation=train),
+        cube_unit("c", HIDDEN[1]),
+        control_unit("d", "twin", branch_step=30),
+        control_unit("e", "twin", cut=HIDDEN[1], branch_step=30),
+        control_unit("f", "other_seed", 1, evaluation=train),
     ]
-    first, second = units_over(Settings(resamples=7), splices, controls)
+    first, second = units(Settings(resamples=7), planned)
     assert first.spec.main == ("a", "c")
     assert first.spec.controls == (Control("twin", 0, 30, ("d", "e")),)
     assert second.spec.controls == (Control("other_seed", 1, None, ("f",)),)
@@ -369,20 +396,41 @@ def test_units_gather_the_cuts_and_controls_of_one_run_set_norm_and_dtype() -> N
     assert first.unit_id != second.unit_id
 
 
+@pytest.mark.parametrize(
+    ("sizes", "scored"), [((100, 250, 500), 250), ((500, 100), 100), ((50, 250), 250)]
+)
+def test_of_cubes_of_several_batch_sizes_one_is_scored_whatever_their_order(
+    sizes: tuple[int, ...], scored: int
+) -> None:
+    for order in (sizes, sizes[::-1]):
+        cubes = [cube_unit(f"of {size}", batch_size=size) for size in order]
+        # The other cut has one batch size alone, whatever is preferred.
+        cubes.append(cube_unit("deeper", HIDDEN[1], batch_size=7))
+        (found,) = units(Settings(), cubes)
+        assert found.spec.main == (f"of {scored}", "deeper")
+
+
+def test_a_control_is_scored_at_the_batch_size_of_the_cube_it_is_held_against() -> None:
+    nulls = [control_unit(f"of {size}", "mirror", batch_size=size) for size in (50, 100, 250)]
+    (found,) = units(Settings(), [cube_unit("a", batch_size=100), *nulls])
+    assert found.spec.controls == (Control("mirror", 0, None, ("of 100",)),)
+    (found,) = units(Settings(), [cube_unit("a", batch_size=99), *nulls])
+    assert found.spec.controls == (Control("mirror", 0, None, ("of 250",)),)
+
+
 def test_twins_that_branch_at_two_steps_are_refused() -> None:
-    twins = [("twin", 0, step, planned(f"from {step}", SPEC)) for step in (30, 60)]
+    twins = [control_unit(f"from {step}", "twin", branch_step=step) for step in (30, 60)]
     with pytest.raises(InputError, match=r"one branch_at .* branches at steps 30 and 60; keep one"):
-        units_over(Settings(), [planned("a", SPEC)], twins)
-    other_set = replace(SPEC, evaluation=replace(EXAMPLES, split="train"))
-    apart = [twins[0], ("twin", 0, 60, planned("elsewhere", other_set))]
-    splices = [planned("a", SPEC), planned("b", other_set)]
-    assert len(units_over(Settings(), splices, apart)) == 2
+        units(Settings(), [cube_unit("a"), *twins])
+    train = replace(EXAMPLES, split="train")
+    apart = control_unit("elsewhere", "twin", branch_step=60, evaluation=train)
+    cubes = [cube_unit("a"), cube_unit("b", evaluation=train)]
+    assert len(units(Settings(), [*cubes, twins[0], apart])) == 2
 
 
 def test_other_settings_make_another_unit() -> None:
-    splices = [planned("a", SPEC)]
     ids = {
-        units_over(settings, splices, [])[0].unit_id
+        units(settings, [cube_unit("a")])[0].unit_id
         for settings in (Settings(), Settings(seed=1), Settings(resamples=10))
     }
     assert len(ids) == 3

@@ -341,6 +341,12 @@ def test_of_several_training_sets_the_largest_is_compared_with() -> None:
     assert of_test.spec.train.n is None
 
 
+def test_of_cubes_of_several_batch_sizes_one_is_read_whatever_their_order() -> None:
+    usual, small = cubes(), cubes(batch_size=50)
+    for both in ([*usual, *small], [*small, *usual]):
+        assert units(Settings(), both) == units(Settings(), usual)
+
+
 def test_other_settings_make_another_unit() -> None:
     asked = [{}, {"gamma": 1.0}, {"eps": 0.02}, {"loss_eps": 0.2}, {"high": 0.8}]
     assert len({units(Settings(**each), cubes())[0].unit_id for each in asked}) == len(asked)

@@ -156,11 +156,12 @@ def matched_points(
         """
         WITH cells AS (
             FROM splices
-            WHERE run_id IN (SELECT unnest(?)) AND split = ? AND cut = ? AND norm = ?
-              AND control = 'none' AND corruption = 'none'
+            WHERE run_id IN (SELECT unnest($run_ids)) AND split = $split AND cut = $cut
+              AND norm = $norm AND control = 'none' AND corruption = 'none'
         ),
         moved AS (
-            FROM displacement WHERE run_id IN (SELECT unnest(?)) AND split = ? AND cut = ?
+            FROM displacement
+            WHERE run_id IN (SELECT unnest($run_ids)) AND split = $split AND cut = $cut
         ),
         final AS (
             FROM cells QUALIFY deep_step = max(deep_step) OVER (PARTITION BY run_id, eval_id)
@@ -181,7 +182,7 @@ def matched_points(
         WHERE f.shallow_step < f.deep_step
         ORDER BY f.run_id, f.shallow_step, f.eval_id, f.dtype, f.batch_size, f.target_half_width
         """,
-        [run_ids, split, cut, norm, run_ids, split, cut],
+        {"run_ids": run_ids, "split": split, "cut": cut, "norm": norm},
     )
 
 

@@ -1,5 +1,6 @@
 """A question in SQL, its answer as a polars frame."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -7,9 +8,11 @@ import polars as pl
 
 
 def frame(
-    connection: duckdb.DuckDBPyConnection, question: str, params: list[Any] | None = None
+    connection: duckdb.DuckDBPyConnection,
+    question: str,
+    params: Sequence[Any] | Mapping[str, Any] | None = None,
 ) -> pl.DataFrame:
-    """Answer one question; ``params`` fill its question marks in order."""
+    """Answer one question; ``params`` fill its question marks in order, or its ``$names``."""
     # sql, not execute: DuckDB 2 gives polars frames from relations alone.
     answer: pl.DataFrame = connection.sql(question, params=params).pl()
     return answer

@@ -7,17 +7,19 @@ from store.queries.frames import frame
 
 # Controls whose shallow part is another run's as it is: plain splices of two runs.
 PLAIN = "('none', 'other_seed', 'same_init', 'twin')"
-_PAIR = f"""
+_DEEP = """
+    run_id = $run_id AND eval_id = $eval_id AND cut = $cut AND norm = $norm
+    AND deep_step = $deep_step
+"""
+_CELL = f"""
+    {_DEEP} AND shallow_run_id = $shallow_run_id AND shallow_step = $shallow_step
+    AND control IN {PLAIN}
+"""
+_EXAMPLES = f"""
     WITH own AS (
-        SELECT * FROM predictions
-        WHERE run_id = ? AND eval_id = ? AND cut = ? AND norm = ? AND deep_step = ?
-          AND shallow_step = deep_step AND control = 'none'
+        FROM predictions WHERE {_DEEP} AND shallow_step = deep_step AND control = 'none'
     ),
-    cell AS (
-        SELECT * FROM predictions
-        WHERE run_id = ? AND eval_id = ? AND cut = ? AND norm = ? AND deep_step = ?
-          AND shallow_run_id = ? AND shallow_step = ? AND control IN {PLAIN}
-    ),
+    cell AS (FROM predictions WHERE {_CELL}),
     examples AS (
         SELECT dtype, batch_size, e.class_names, unnest(cell.predicted) AS predicted,
                unnest(own.predicted) AS own, unnest(e.targets) AS target
@@ -42,11 +44,10 @@ def stored_cell(
         SELECT control, dtype, batch_size, target_half_width, n, correct, accuracy, accuracy_low,
                accuracy_high, loss, margin, agreement, chance
         FROM splices
-        WHERE run_id = ? AND shallow_run_id = ? AND eval_id = ? AND cut = ? AND norm = ?
-          AND shallow_step = ? AND deep_step = ? AND control IN {PLAIN}
+        WHERE {_CELL}
         ORDER BY dtype <> 'float32', dtype, batch_size, target_half_width, control
         """,
-        [run_id, shallow_run_id, eval_id, cut, norm, *cell],
+        _asked(run_id, shallow_run_id, eval_id, cut, norm, cell),
     )
 
 
@@ -66,7 +67,7 @@ def stored_classes(
     return frame(
         connection,
         f"""
-        {_PAIR},
+        {_EXAMPLES},
         classes AS (
             SELECT dtype, batch_size, target AS class,
                    any_value(class_names[target::INTEGER + 1]) AS class_name, count(*) AS n,
@@ -80,7 +81,7 @@ def stored_classes(
                own_accuracy
         FROM classes ORDER BY dtype, batch_size, class
         """,
-        _pair(run_id, shallow_run_id, eval_id, cut, norm, cell),
+        _asked(run_id, shallow_run_id, eval_id, cut, norm, cell),
     )
 
 
@@ -100,17 +101,24 @@ def stored_changes(
     return frame(
         connection,
         f"""
-        {_PAIR}
+        {_EXAMPLES}
         SELECT dtype, batch_size, target, own, predicted, count(*) AS count
         FROM examples GROUP BY ALL ORDER BY ALL
         """,
-        _pair(run_id, shallow_run_id, eval_id, cut, norm, cell),
+        _asked(run_id, shallow_run_id, eval_id, cut, norm, cell),
     )
 
 
-def _pair(
+def _asked(
     run_id: str, shallow_run_id: str, eval_id: str, cut: str, norm: str, cell: list[int]
-) -> list[object]:
+) -> dict[str, object]:
     shallow_step, deep_step = cell
-    about = [run_id, eval_id, cut, norm, deep_step]
-    return [*about, *about, shallow_run_id, shallow_step]
+    return {
+        "run_id": run_id,
+        "shallow_run_id": shallow_run_id,
+        "eval_id": eval_id,
+        "cut": cut,
+        "norm": norm,
+        "shallow_step": shallow_step,
+        "deep_step": deep_step,
+    }

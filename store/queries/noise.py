@@ -17,11 +17,11 @@ def _rows(
         FROM {view} AS r
         JOIN checkpoints AS c ON c.run_id = r.run_id AND c.step = r.step
         JOIN evaluations AS e USING (eval_id)
-        WHERE r.run_id IN (SELECT unnest(?)) AND (? IS NULL OR r.cut = ?)
-        ORDER BY list_position(?, r.run_id), r.batch_size, r.step_rule, r.eval_id,
+        WHERE r.run_id IN (SELECT unnest($run_ids)) AND ($cut IS NULL OR r.cut = $cut)
+        ORDER BY list_position($run_ids, r.run_id), r.batch_size, r.step_rule, r.eval_id,
                  r.representation, r.depth, r.step, r.example, r.source <> 'sgd', r.source{rank}
         """,
-        [run_ids, cut, cut, run_ids],
+        {"run_ids": run_ids, "cut": cut},
     )
 
 

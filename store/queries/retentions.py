@@ -20,13 +20,13 @@ def retentions(
         """
         WITH asked AS (
             SELECT r.* FROM retentions AS r JOIN evaluations AS e USING (eval_id)
-            WHERE r.run_id IN (SELECT unnest(?)) AND r.split = ? AND r.cut = ?
+            WHERE r.run_id IN (SELECT unnest($run_ids)) AND r.split = $split AND r.cut = $cut
               AND e.corruption = 'none'
         ),
         own AS (
             SELECT run_id, eval_id, norm, dtype, shallow_step, accuracy FROM splices
-            WHERE run_id IN (SELECT unnest(?)) AND split = ? AND cut = ? AND control = 'none'
-              AND shallow_step = deep_step AND target_half_width = 0
+            WHERE run_id IN (SELECT unnest($run_ids)) AND split = $split AND cut = $cut
+              AND control = 'none' AND shallow_step = deep_step AND target_half_width = 0
             QUALIFY row_number() OVER (
                 PARTITION BY run_id, eval_id, norm, dtype, shallow_step
                 ORDER BY batch_size <> 250, batch_size
@@ -45,7 +45,7 @@ def retentions(
         ORDER BY a.run_id, a.control <> 'none', a.control, a.replicate, a.norm, a.shallow_step,
                  a.eval_id, a.dtype
         """,
-        [run_ids, split, cut, run_ids, split, cut],
+        {"run_ids": run_ids, "split": split, "cut": cut},
     )
 
 

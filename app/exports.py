@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -55,10 +56,17 @@ def versions() -> dict[str, str]:
 def slug(name: str) -> str:
     """Turn a name into one for a file: ``accuracy matrix, seed 0`` to ``accuracy-matrix-seed-0``.
 
+    Letters that are not ASCII are left out; a hash then keeps different names apart.
+
     >>> slug("A(s,t) of seed 0")
     'a-s-t-of-seed-0'
+    >>> slug("истинные метки, seed 0")
+    'seed-0-8fa1d0'
     """
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "figure"
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "figure"
+    if all(letter.isascii() for letter in name if letter.isalnum()):
+        return words
+    return f"{words}-{sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _lines(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ def files(frame: pl.DataFrame = FRAME) -> exports.Files:
     return exports.Files(
         "a-line", "A line", chart.to_dict(), frame, "What it shows.\nn = 3.", RECORD
     )
+
+
+def test_the_name_of_a_file_is_of_ascii_letters_and_its_own() -> None:
+    assert exports.slug("A(s,t) of seed 0") == "a-s-t-of-seed-0"
+    foreign = [
+        exports.slug(name) for name in ("真标签, seed 0", "乱标签, seed 0", "真标签", "乱标签")
+    ]
+    assert len(set(foreign)) == 4
+    assert all(re.fullmatch(r"(seed-0|figure)-[0-9a-f]{6}", name) for name in foreign)
 
 
 def test_the_picture_has_its_caption_and_the_line() -> None:

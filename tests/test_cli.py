@@ -222,9 +222,9 @@ def test_demo_runs_the_embedded_study(monkeypatch: pytest.MonkeyPatch) -> None:
     from featdyn_engine import study
 
     asked: list[Path] = []
-    monkeypatch.setattr(cli, "_run", lambda path, *others: asked.append(path))
+    monkeypatch.setattr(cli.studies, "_run", lambda path, *others: asked.append(path))
     assert CliRunner().invoke(cli.app, ["demo"]).exit_code == 0
-    assert asked == [Path(cli.__file__).with_name("demo.toml")]
+    assert asked == [ROOT / "featdyn_engine" / "demo.toml"]
     embedded = study.read(asked[0], HERE)
     assert embedded.name == "digits"
     assert {run.config.label_noise for run in embedded.runs} == {0.0, 1.0}
@@ -326,8 +326,8 @@ def test_workers_times_threads_are_never_above_the_cores(
     expected: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli, "cores", lambda: cores)
-    workers = cli._workers(asked, threads, gpus)
+    monkeypatch.setattr(cli.studies, "cores", lambda: cores)
+    workers = cli.studies._workers(asked, threads, gpus)
     assert workers == expected
     assert workers * threads <= cores or workers == 1
 

@@ -22,10 +22,9 @@ from featdyn_engine.domain import (
 )
 from featdyn_engine.factories import allow, is_factory
 from featdyn_engine.models import registry as model_registry
-from featdyn_engine.recipes.schedules import evenly_spaced, log_spaced
+from featdyn_engine.recipes.schedules import evenly_spaced, log_spaced, steps_per_epoch
 from featdyn_engine.recorded_arms import RecordedArm, recorded_runs
 from featdyn_engine.study_file import Compute, Positive, StudyFile
-from featdyn_engine.training import steps_per_epoch
 from featdyn_engine.validation import Location, dotted, validated
 
 

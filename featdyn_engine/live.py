@@ -17,12 +17,11 @@ from featdyn_engine.domain import Cut, EvalConfig, InputError, Norm, RunConfig
 from featdyn_engine.kept import Kept
 from featdyn_engine.machine import cores
 from featdyn_engine.science.cube import cell as cell_of
-from featdyn_engine.science.execution import SAMPLE, placed, prepared
+from featdyn_engine.science.execution import SAMPLE, cpu_threads, placed, prepared
 from featdyn_engine.science.intervals import wilson
 from featdyn_engine.science.recalibrated import recalibrated_composite
 from featdyn_engine.science.splice import Progress, compose, logits_of, silent
 from featdyn_engine.splice_request import Request, checked, request
-from featdyn_engine.training import cpu_threads
 
 __all__ = ["Cell", "Evaluator", "Request", "Scored", "request", "sentence", "splice"]
 

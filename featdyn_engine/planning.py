@@ -17,8 +17,8 @@ from featdyn_engine.domain import Device, InputError, Job, RunConfig, Unit
 from featdyn_engine.factories import is_factory
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.parts import parts_of
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.study import Study
-from featdyn_engine.training import cpu_threads
 from featdyn_engine.units import evaluation_unit, training_unit
 
 BYTES_PER_ROW = 60

@@ -13,8 +13,8 @@ from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import RunConfig
 from featdyn_engine.files import write_json
 from featdyn_engine.learning_rates import rate_told
-from featdyn_engine.science.execution import exact_arithmetic
-from featdyn_engine.training import METRICS, cpu_threads, monitored, score
+from featdyn_engine.metrics import METRICS, metrics_row, monitored, score
+from featdyn_engine.science.execution import cpu_threads, exact_arithmetic
 
 
 def score_recorded(
@@ -43,10 +43,8 @@ def score_recorded(
                 chosen = monitored(len(known), most)
                 asked = (images[chosen].to(device), known[chosen].to(device))
                 correct, loss = score(network, dataset, *asked)
-                n = len(chosen)
                 place = (config.run_id, checkpoint.step, checkpoint.epoch, split, "eval", labels)
                 rate = rate_told(config, home, checkpoint.step)
-                values = (*place, n, correct, correct / n, loss, rate)
-                rows.append(dict(zip(METRICS.names, values, strict=True)))
+                rows.append(metrics_row(place, len(chosen), correct, loss, rate))
             progress(done / len(stored))
     return pa.Table.from_pylist(rows, METRICS)

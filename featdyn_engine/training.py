@@ -6,8 +6,7 @@ exactly where the other stopped.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -25,78 +24,18 @@ from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.data.labels import noisy_labels
 from featdyn_engine.domain import RunConfig, RunFailedError
 from featdyn_engine.files import write_json
+from featdyn_engine.metrics import METRICS, metrics_row, monitored, score
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.randomness import generator
 from featdyn_engine.recipes import optimizers
 from featdyn_engine.recipes.interventions import Interventions, average
-from featdyn_engine.recipes.schedules import learning_rate
+from featdyn_engine.recipes.schedules import learning_rate, steps_per_epoch
 from featdyn_engine.science.comparators import past
-from featdyn_engine.science.execution import exact_arithmetic
+from featdyn_engine.science.execution import cpu_threads, exact_arithmetic
 from featdyn_engine.science.recalibration import chosen_images, mini_batches, recalibrate
 
-METRICS = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("step", pa.int64()),
-        ("epoch", pa.float64()),
-        ("split", pa.string()),
-        ("mode", pa.string()),
-        ("labels", pa.string()),
-        ("n", pa.int64()),
-        ("correct", pa.int64()),
-        ("accuracy", pa.float64()),
-        ("loss", pa.float64()),
-        ("lr", pa.float64()),
-    ]
-)
-EVALUATION_BATCH = 500
 # How often a loss that is not finite is looked for: looking waits for the accelerator.
 LOOK_EVERY = 50
-
-
-def steps_per_epoch(train_size: int, batch_size: int) -> int:
-    """Full mini-batches in one pass; the few examples left over differ from pass to pass.
-
-    A training set smaller than one mini-batch is one smaller mini-batch.
-    """
-    return max(train_size // batch_size, 1)
-
-
-@contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """Run a block with ``count`` CPU threads: sums in another order are other weights."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@torch.inference_mode()
-def score(
-    network: nn.Module, dataset: Dataset, images: Tensor, labels: Tensor
-) -> tuple[int, float]:
-    """Correct predictions and mean cross-entropy (nats) in evaluation mode, in float32.
-
-    images: raw, uint8 (N, C, H, W); labels: int64 (N,).
-    """
-    network.eval()
-    correct, loss = 0, 0.0
-    batches = zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True)
-    for x, y in batches:
-        logits = network(dataset.normalise(x))
-        correct += int((logits.argmax(dim=1) == y).sum())
-        # In double precision, which MPS lacks.
-        loss += float(F.cross_entropy(logits.cpu().double(), y.cpu(), reduction="sum"))
-    return correct, loss / len(labels)
-
-
-def monitored(size: int, most: int | None) -> Tensor:
-    """Return which of ``size`` examples are scored at a checkpoint: all, or ``most`` fixed ones."""
-    if most is None or most >= size:
-        return torch.arange(size)
-    return torch.randperm(size, generator=generator("monitor", size))[:most]
 
 
 @dataclass
@@ -262,10 +201,9 @@ class Training:
         """Add a row of METRICS; a branch repeats its parent up to its step, and has none there."""
         log = self.log
         if log.branched or self.config.branch is None:
-            epoch, lr = log.step / self.per_epoch, learning_rate(self.recipe, max(log.step - 1, 0))
-            values = (split, mode, labels, n, correct, correct / n, loss, lr)
-            row = (self.config.run_id, log.step, epoch, *values)
-            log.rows.append(dict(zip(METRICS.names, row, strict=True)))
+            place = (self.config.run_id, log.step, log.step / self.per_epoch, split, mode, labels)
+            lr = learning_rate(self.recipe, max(log.step - 1, 0))
+            log.rows.append(metrics_row(place, n, correct, loss, lr))
 
     def measure(self, mode: str, most: int | None) -> None:
         """Score a network on ``most`` fixed examples of each split; None: on all of them."""

@@ -21,8 +21,9 @@ from featdyn_engine.analyses.registry import ANALYSES, TOGETHER, Tables
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import EvalConfig, InputError, Job, RunConfig, RunFailedError, Unit
 from featdyn_engine.parts import write_part
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.scoring import score_recorded
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.training import train
 
 EVALUATIONS = pa.schema(
     [

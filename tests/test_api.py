@@ -11,7 +11,7 @@ from torch import nn
 
 from featdyn_engine.api import load_eval, load_network, load_run
 from featdyn_engine.domain import InputError
-from featdyn_engine.training import cpu_threads
+from featdyn_engine.science.execution import cpu_threads
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -18,7 +18,8 @@ from featdyn_engine.api import load_network
 from featdyn_engine.data import evaluation
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import DataConfig, EvalConfig, InputError, Job, NetworkConfig, RunConfig
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.science.execution import cpu_threads
+from featdyn_engine.training import train
 from featdyn_engine.units import evaluation_unit, perform
 from tests.cases import HERE
 from tests.recipes.runs import PERCEPTRON, with_recipe

@@ -24,8 +24,9 @@ from featdyn_engine.domain import InputError, NetworkConfig
 from featdyn_engine.kept import Kept, tensor_bytes
 from featdyn_engine.live_answers import MOST_FLIPS
 from featdyn_engine.live_worker import Cancelled, Worker
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.splice import logits_of
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.training import train
 from tests.cases import HERE
 from tests.test_live import PLAIN, RUN
 

@@ -19,8 +19,8 @@ from featdyn_engine.data import registry
 from featdyn_engine.domain import CONTROLS, DataConfig, InputError
 from featdyn_engine.factories import VARIABLE
 from featdyn_engine.record import Recorder
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.study import Study
-from featdyn_engine.training import cpu_threads
 from tests.networks import Net, images_and_labels
 
 DIGITS = DataConfig(name="digits", train_size=100)

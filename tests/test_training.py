@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from featdyn_engine import checkpoints, files
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import DataConfig, NetworkConfig, Recipe, RunConfig, Seeds
+from featdyn_engine.metrics import METRICS
 from featdyn_engine.models.registry import build
 from featdyn_engine.randomness import generator
-from featdyn_engine.recipes.schedules import learning_rate
-from featdyn_engine.training import METRICS, cpu_threads, steps_per_epoch, train
+from featdyn_engine.recipes.schedules import learning_rate, steps_per_epoch
+from featdyn_engine.science.execution import cpu_threads
+from featdyn_engine.training import train
 from tests.cases import DIGITS, HERE
 
 # 44 examples in batches of 8: five updates an epoch, four examples left over; the checkpoints lie

@@ -6,6 +6,7 @@ Commands import late what needs torch, which takes seconds: help or a wrong word
 
 import errno
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -29,7 +30,7 @@ def version() -> None:
 
 
 # In the order of the help.
-COMMANDS = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "demo": studies.demo,
     "run": studies.run,
     "plan": studies.plan,

@@ -33,6 +33,14 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.lr * (1 + math.cos(math.pi * fall)) / 2
 
 
+def steps_per_epoch(train_size: int, batch_size: int) -> int:
+    """Full mini-batches in one pass; the few examples left over differ from pass to pass.
+
+    A training set smaller than one mini-batch is one smaller mini-batch.
+    """
+    return max(train_size // batch_size, 1)
+
+
 def evenly_spaced(count: int, last: int) -> tuple[int, ...]:
     """At most ``count`` whole numbers from 0 to ``last``, about equally far apart."""
     return tuple(sorted({round(i * last / max(count - 1, 1)) for i in range(count)} | {0, last}))

@@ -110,6 +110,17 @@ def placed(images: Tensor, device: torch.device, dtype: str = "float32") -> Tens
 
 
 @contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Run a block with ``count`` CPU threads: sums in another order are other weights."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def exact_arithmetic() -> Iterator[None]:
     """Full float32 and repeatable kernels on CUDA, where convolutions are in TF32 by default."""
     with torch.backends.cudnn.flags(

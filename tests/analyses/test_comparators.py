@@ -16,7 +16,8 @@ from featdyn_engine.api import load_network
 from featdyn_engine.checkpoints import run_folder
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import DataConfig, NetworkConfig, RunConfig, Unit
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.science.execution import cpu_threads
+from featdyn_engine.training import train
 from tests.cases import HERE
 from tests.recipes.runs import PERCEPTRON
 

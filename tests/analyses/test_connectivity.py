@@ -14,9 +14,10 @@ from featdyn_engine.api import load_network
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import InputError, NetworkConfig, RunConfig, Unit
 from featdyn_engine.science.comparators import score
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.recalibration import recalibrate
 from featdyn_engine.science.splice import compose
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.training import train
 from tests.cases import HERE
 from tests.recipes.runs import PERCEPTRON, with_recipe
 

@@ -24,8 +24,9 @@ from featdyn_engine.domain import (
     Seeds,
     Unit,
 )
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.splice import compose
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.training import train
 from tests.cases import HERE
 from tests.recipes.runs import PERCEPTRON, with_recipe
 

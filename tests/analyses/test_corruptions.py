@@ -12,8 +12,9 @@ from featdyn_engine.analyses.corruptions import Settings, compute, units
 from featdyn_engine.api import load_network
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import InputError
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.intervals import wilson
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.training import train
 from tests.cases import HERE
 from tests.recipes.runs import PERCEPTRON
 

@@ -18,9 +18,10 @@ from featdyn_engine.analyses.divergences import (
 )
 from featdyn_engine.api import load_network
 from featdyn_engine.domain import InputError, Unit
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.two_sample import gaussian_kernel, median_distance, mmd2
 from featdyn_engine.science.within_example import paired_examples
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.training import train
 from tests.cases import HERE
 from tests.recipes.runs import PERCEPTRON
 

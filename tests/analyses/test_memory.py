@@ -27,10 +27,11 @@ from featdyn_engine.science.consistency import (
     retention_under,
 )
 from featdyn_engine.science.cube import margins
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.intervals import mcnemar
 from featdyn_engine.science.memory import example_memory
 from featdyn_engine.science.splice import compose
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.training import train
 from featdyn_engine.units import perform
 from tests.cases import HERE, QUICK_STUDY
 from tests.recipes.runs import PERCEPTRON

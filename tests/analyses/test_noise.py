@@ -15,9 +15,10 @@ from featdyn_engine.analyses.noise_rows import Isotropic, alignment_rows, correc
 from featdyn_engine.api import load_network
 from featdyn_engine.data import evaluation
 from featdyn_engine.domain import InputError, RunConfig, Unit
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.noise import evidence
 from featdyn_engine.science.spectra import eigenvalues, sign_dimension
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.training import train
 from tests.cases import HERE
 from tests.recipes.runs import PERCEPTRON, with_recipe
 

@@ -17,7 +17,8 @@ from featdyn_engine.data import evaluation
 from featdyn_engine.data.labels import noisy_labels
 from featdyn_engine.data.registry import load
 from featdyn_engine.domain import InputError, NetworkConfig, RunConfig, Unit
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.science.execution import cpu_threads
+from featdyn_engine.training import train
 from tests.cases import HERE
 from tests.recipes.runs import PERCEPTRON
 

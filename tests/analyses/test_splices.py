@@ -24,8 +24,9 @@ from featdyn_engine.domain import (
     Unit,
 )
 from featdyn_engine.parts import part_path
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.splice import compose, plain_predictions
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.training import train
 from tests.cases import HERE, TINY_STUDY
 from tests.oracles import naive_chance, naive_retention
 from tests.recipes.runs import PERCEPTRON

@@ -22,7 +22,8 @@ from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import InputError, RunConfig, Unit
 from featdyn_engine.science import embedding
 from featdyn_engine.science.contours import density_contours
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.science.execution import cpu_threads
+from featdyn_engine.training import train
 from tests.cases import HERE
 from tests.recipes.runs import PERCEPTRON, with_recipe
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from featdyn_engine.data.corruptions.registry import KINDS, corrupt, defined
 from featdyn_engine.domain import Task
-from featdyn_engine.training import cpu_threads
+from featdyn_engine.science.execution import cpu_threads
 
 SIZES = ((1, 8, 16), (3, 8, 255), (1, 28, 255), (3, 32, 255), (3, 96, 255))
 CASES = [

@@ -19,7 +19,8 @@ from featdyn_engine.domain import (
     Seeds,
 )
 from featdyn_engine.models.registry import build
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.science.execution import cpu_threads
+from featdyn_engine.training import train
 from tests.cases import DIGITS, HERE
 
 DATA = DataConfig(name="digits", train_size=720)

@@ -8,7 +8,7 @@ import pytest
 
 from featdyn_engine import verification
 from featdyn_engine.factories import VARIABLE
-from featdyn_engine.training import cpu_threads
+from featdyn_engine.science.execution import cpu_threads
 
 FOLDER = Path(__file__).parents[2] / "docs" / "examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "digits")

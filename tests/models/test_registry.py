@@ -11,7 +11,7 @@ from torch import Tensor
 from featdyn_engine.domain import InputError, NetworkConfig, Task
 from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.models.registry import MODELS, architecture, build, cuts, default_norm_layer
-from featdyn_engine.training import cpu_threads
+from featdyn_engine.science.execution import cpu_threads
 from tests.models.cases import CIFAR10, PARAMETERS, images, made, network, parameters, task
 
 NAMES = sorted({name for name, _ in PARAMETERS})

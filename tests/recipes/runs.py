@@ -9,7 +9,7 @@ from torch import Tensor
 
 from featdyn_engine import checkpoints
 from featdyn_engine.domain import DataConfig, NetworkConfig, Recipe, RunConfig
-from featdyn_engine.training import steps_per_epoch
+from featdyn_engine.recipes.schedules import steps_per_epoch
 
 # Five updates an epoch, four examples left over. Blocks: layer1, layer2, layer3, head.
 PERCEPTRON = RunConfig(

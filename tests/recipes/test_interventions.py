@@ -18,7 +18,8 @@ from featdyn_engine.domain import Branch, Freeze, NetworkConfig, Replay, RunConf
 from featdyn_engine.models.registry import build
 from featdyn_engine.randomness import generator
 from featdyn_engine.recipes.interventions import average, deep_counterpart
-from featdyn_engine.training import cpu_threads, train
+from featdyn_engine.science.execution import cpu_threads
+from featdyn_engine.training import train
 from tests.cases import DIGITS, HERE
 from tests.recipes.runs import (
     BLOCKS,

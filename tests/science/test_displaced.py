@@ -11,8 +11,8 @@ from featdyn_engine.randomness import generator
 from featdyn_engine.science import controls
 from featdyn_engine.science.cube import SpliceCube
 from featdyn_engine.science.displaced import Displace, displaced_cube, random_parameters_cube
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.splice import plain_predictions
-from featdyn_engine.training import cpu_threads
 from tests.science import small
 
 N, BATCH = 30, 12

@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 from featdyn_engine.science import execution
 from featdyn_engine.science.execution import (
+    cpu_threads,
     exact_arithmetic,
     feature_bytes,
     placed,
     prepared,
     taps,
 )
-from featdyn_engine.training import cpu_threads
 from tests.models import cases
 from tests.science import small
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from featdyn_engine.science import memory, tango
 from featdyn_engine.science.cube import margins
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.intervals import Z
 from featdyn_engine.science.memory import Estimates
 from featdyn_engine.science.splice import compose
-from featdyn_engine.training import cpu_threads
 from tests.science.small import CUTS, convolutional, examples
 
 T, N = 4, 60

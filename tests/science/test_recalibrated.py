@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from featdyn_engine.science.cube import SpliceCube
+from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.matching import permute_channels
 from featdyn_engine.science.recalibrated import recalibrated_cube
 from featdyn_engine.science.recalibration import recalibrate
 from featdyn_engine.science.splice import plain_predictions, splice_cube
-from featdyn_engine.training import cpu_threads
 from tests.science import small
 
 N = 40

@@ -6,10 +6,9 @@ from torch import Tensor, nn
 
 from featdyn_engine.randomness import generator
 from featdyn_engine.science.anytime import fresh_size, looks
-from featdyn_engine.science.execution import feature_bytes
+from featdyn_engine.science.execution import cpu_threads, feature_bytes
 from featdyn_engine.science.refinement import refined_cube
 from featdyn_engine.science.splice import MEMORY, splice_cube
-from featdyn_engine.training import cpu_threads
 from tests.science import small
 
 # Examples and classes of the simulation, whose networks look predictions up in a table.

@@ -11,7 +11,7 @@ from featdyn_engine.models.blocks import BlockNetwork
 from featdyn_engine.models.registry import build
 from featdyn_engine.science import splice
 from featdyn_engine.science.cube import SpliceCube
-from featdyn_engine.science.execution import feature_bytes, prepared
+from featdyn_engine.science.execution import cpu_threads, feature_bytes, prepared
 from featdyn_engine.science.splice import (
     compose,
     depth_groups,
@@ -19,7 +19,6 @@ from featdyn_engine.science.splice import (
     shares,
     splice_cube,
 )
-from featdyn_engine.training import cpu_threads
 from tests.cases import DIGITS, HERE
 from tests.models import cases
 from tests.oracles import block_of, hybrid_state, naive_logits, naive_scores

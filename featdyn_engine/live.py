@@ -16,42 +16,15 @@ from featdyn_engine.data.evaluation import EvalSet
 from featdyn_engine.domain import Cut, EvalConfig, InputError, Norm, RunConfig
 from featdyn_engine.kept import Kept
 from featdyn_engine.machine import cores
-from featdyn_engine.science.cube import cell as cell_of
 from featdyn_engine.science.execution import SAMPLE, cpu_threads, placed, prepared
-from featdyn_engine.science.intervals import wilson
 from featdyn_engine.science.recalibrated import recalibrated_composite
 from featdyn_engine.science.splice import Progress, compose, logits_of, silent
+from featdyn_engine.splice_cell import BATCH, Cell, cell_of, sentence
 from featdyn_engine.splice_request import Request, checked, request
 
 __all__ = ["Cell", "Evaluator", "Request", "Scored", "request", "sentence", "splice"]
 
-BATCH = 250
 ROOM = 512 * 2**20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One cell; accuracy_low and _high are its 95 % Wilson interval over examples."""
-
-    run_id: str
-    shallow_run_id: str
-    shallow_step: int
-    deep_step: int
-    cut: str
-    depth: int
-    norm: Norm
-    dataset: str
-    split: str
-    corruption: str
-    severity: int
-    n: int
-    correct: int
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    loss: float
-    margin: float
-    agreement: float
 
 
 class Scored(NamedTuple):
@@ -65,18 +38,6 @@ class Scored(NamedTuple):
     examples: EvalSet
     logits: Tensor
     own: Tensor
-
-
-def sentence(cell: Cell) -> str:
-    """Say a cell in one line."""
-    whose = "" if cell.shallow_run_id == cell.run_id else f" of {cell.shallow_run_id}"
-    corrupted = "" if cell.corruption == "none" else f", {cell.corruption} {cell.severity}"
-    return (
-        f"step {cell.shallow_step:,}{whose} up to {cell.cut}, then step {cell.deep_step:,}: "
-        f"{cell.accuracy:.1%} ({cell.accuracy_low:.1%} to {cell.accuracy_high:.1%}, 95 % over "
-        f"examples), agreement {cell.agreement:.1%}; {cell.dataset} {cell.split}{corrupted}, "
-        f"n = {cell.n:,}, normalisation {cell.norm}"
-    )
 
 
 def splice(request: Request, home: Path) -> list[Cell]:
@@ -116,7 +77,8 @@ class Evaluator:
         with cpu_threads(request.run.threads):
             own = self._logits(pair.own, examples, request, lambda done: progress(done / 2))
             logits = self._logits(pair, examples, request, lambda done: progress((1 + done) / 2))
-        return Scored(_cell(request, pair, examples, logits, own), examples, logits, own)
+        about = (request, step, pair.cut, pair.norm, examples)
+        return Scored(cell_of(*about, logits, own), examples, logits, own)
 
     def one(self, request: Request, step: int, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return what composite and deep network say of one more image: logits (K,) each.
@@ -256,31 +218,3 @@ class _Pair:
     @property
     def key(self) -> tuple[object, ...]:
         return *self.shallow.key, *self.deep.key, self.depth, self.norm
-
-
-def _cell(request: Request, pair: _Pair, examples: EvalSet, logits: Tensor, own: Tensor) -> Cell:
-    labels, about = examples.labels, request.evaluation
-    cube = cell_of(pair.cut.depth, logits, labels, BATCH)
-    correct, n = int(cube.correct(labels)), len(labels)
-    low, high = wilson(correct, n)
-    return Cell(
-        run_id=request.run.run_id,
-        shallow_run_id=request.shallow_run.run_id,
-        shallow_step=pair.shallow.step,
-        deep_step=pair.deep.step,
-        cut=pair.cut.name,
-        depth=pair.cut.depth,
-        norm=pair.norm,
-        dataset=about.source.title or about.source.name,
-        split=about.split,
-        corruption=about.corruption,
-        severity=about.severity,
-        n=n,
-        correct=correct,
-        accuracy=correct / n,
-        accuracy_low=float(low),
-        accuracy_high=float(high),
-        loss=float(cube.loss),
-        margin=float(cube.margin),
-        agreement=float(cube.agreement(own.argmax(dim=1)[None])),
-    )

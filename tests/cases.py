@@ -42,6 +42,35 @@ kind = "splices"
 evaluations = [{ split = "train", n = 40 }, { split = "test", n = 40 }]
 """
 
+# Two cubes of a perceptron with BatchNorm, in seconds; arms and analyses may follow.
+ONE_ARM = """
+name = "small"
+
+[data]
+name = "digits"
+train_size = 64
+
+[network]
+name = "mlp"
+norm_layer = "batch"
+options = { width = 16, depth = 2 }
+
+[training]
+steps = 4
+batch_size = 32
+
+[checkpoints]
+steps = [0, 2, 4]
+
+[[arms]]
+name = "true labels"
+
+[[analyses]]
+kind = "splices"
+cuts = ["layer1", "layer2"]
+evaluations = [{ split = "test", n = 40 }]
+"""
+
 # Trainings alone, of a perceptron with BatchNorm: a second each.
 QUICK_STUDY = """
 name = "quick"

@@ -21,40 +21,14 @@ from featdyn_engine.verification import verify
 from store import connection as connections
 from store.connection import StoreMissingError, reading
 from store.home import database_path
-from tests.cases import QUICK_STUDY, TINY_STUDY
+from tests.cases import ONE_ARM, QUICK_STUDY, TINY_STUDY
 from tests.conftest import Silent
 from tests.store.rows import listing, rows
 
-SMALL_STUDY = """
-name = "small"
-
-[data]
-name = "digits"
-train_size = 64
-
-[network]
-name = "mlp"
-norm_layer = "batch"
-options = { width = 16, depth = 2 }
-
-[training]
-steps = 4
-batch_size = 32
-
-[checkpoints]
-steps = [0, 2, 4]
-
-[[arms]]
-name = "true labels"
-
+SMALL_STUDY = f"""{ONE_ARM}
 [[arms]]
 name = "random labels"
 label_noise = 1.0
-
-[[analyses]]
-kind = "splices"
-cuts = ["layer1", "layer2"]
-evaluations = [{ split = "test", n = 40 }]
 """
 
 

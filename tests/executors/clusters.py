@@ -9,40 +9,15 @@ from typing import Any
 from featdyn_engine import pipeline, planning, study
 from featdyn_engine.domain import Job
 from featdyn_engine.executors.ray import Cluster
+from tests.cases import ONE_ARM
 from tests.conftest import Silent
 
 NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "memory": 8 * 2**30}
 
-STUDY = """
-name = "small"
-
-[data]
-name = "digits"
-train_size = 64
-
-[network]
-name = "mlp"
-norm_layer = "batch"
-options = { width = 16, depth = 2 }
-
-[training]
-steps = 4
-batch_size = 32
-
-[checkpoints]
-steps = [0, 2, 4]
-
-[[arms]]
-name = "true labels"
-
+STUDY = f"""{ONE_ARM}
 [[arms]]
 name = "twin"
-branch = { step = 2 }
-
-[[analyses]]
-kind = "splices"
-cuts = ["layer1", "layer2"]
-evaluations = [{ split = "test", n = 40 }]
+branch = {{ step = 2 }}
 
 [[analyses]]
 kind = "displacement"

@@ -15,7 +15,6 @@ from app.words import plain
 # A splice keeps at least half of the accuracy above chance, or half of the predictions.
 LEAST_SCORE = 0.5
 Word = Literal["holds", "doesn't", "can't be told"]
-WORDS: tuple[Word, ...] = ("holds", "doesn't", "can't be told")
 # The first of these that an arm changes is what it stands under; a rate of its own often goes
 # with another optimiser or normalisation.
 FIELDS = {

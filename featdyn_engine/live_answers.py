@@ -85,7 +85,11 @@ def splice(evaluator: Evaluator, words: Words, progress: Progress) -> Answer:
 
 
 def image(evaluator: Evaluator, words: Words, progress: Progress) -> Answer:
-    """Evaluate a splice on one image: an ``example`` of the set, or an ``upload`` in base64."""
+    """Evaluate a splice on one image: an ``example`` of the set, or an ``upload`` in base64.
+
+    Raises InputError for an example that the set doesn't have, an upload that is no image, and as
+    ``Evaluator.scored`` does.
+    """
     asked, step = asked_splice(evaluator, words)
     dataset = data_registry.load(asked.run.data, evaluator.home)
     if words.get("upload") is None:

@@ -50,7 +50,10 @@ def score(
 
 
 def monitored(size: int, most: int | None) -> Tensor:
-    """Return which of ``size`` examples are scored at a checkpoint: all, or ``most`` fixed ones."""
+    """Return which of ``size`` examples are scored at a checkpoint: int64 (n,).
+
+    All of them in their order, or ``most`` fixed ones in the order drawn.
+    """
     if most is None or most >= size:
         return torch.arange(size)
     return torch.randperm(size, generator=generator("monitor", size))[:most]

@@ -62,7 +62,10 @@ def _planned(schedule: int | Sequence[int], steps: int | None, start: int) -> tu
 
 
 def name_of(factory: str | Callable[..., nn.Module]) -> str:
-    """Return ``module:factory`` of a function or class, or as given."""
+    """Return ``module:factory`` of a function or class, or as given.
+
+    Raises InputError for a text that isn't of that form.
+    """
     if not isinstance(factory, str):
         return f"{factory.__module__}:{getattr(factory, '__qualname__', type(factory).__name__)}"
     if ":" not in factory:
@@ -71,7 +74,10 @@ def name_of(factory: str | Callable[..., nn.Module]) -> str:
 
 
 def data_config(data: Any, home: Path) -> DataConfig:
-    """Return how a study names the data: named, kept as tensors, or not told."""
+    """Return how a study names the data: named, kept as tensors, or not told.
+
+    Raises InputError for data of another kind, and as its source does.
+    """
     if data is None:
         return UNTOLD
     if isinstance(data, str):

@@ -142,7 +142,11 @@ def _limit_process(seconds: float) -> None:
 
 
 def answer(database: str, sql: str, memory_mb: int, rows: int) -> bytes:
-    """Run one query where nothing but the store can be reached; an Arrow stream of its rows."""
+    """Run one query where nothing but the store can be reached; an Arrow stream of its rows.
+
+    One more than ``rows`` where there are more. Raises RefusedError for a statement that isn't
+    allowed or has no rows, and for an answer over ANSWER_BYTES.
+    """
     check(sql)
     # Where every option is set before the file is opened, no statement can come between.
     options = {

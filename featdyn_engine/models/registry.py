@@ -70,11 +70,6 @@ def architecture(name: str) -> Architecture:
     return MODELS[name]
 
 
-def default_norm_layer(name: str) -> str:
-    """Return the usual normalisation of a network, which a study file need not name."""
-    return architecture(name).norm_layers[0]
-
-
 def _options(config: NetworkConfig, found: Architecture) -> Any:
     if found.Options is not dict:
         known = [field.name for field in fields(found.Options)]

@@ -114,7 +114,7 @@ def build(task: Task, norm_layer: str, options: Options) -> BlockNetwork:  # noq
 
     Linear layers and positions start from normal numbers of standard deviation 0.02, cut off at
     2, biases at zero, as is usual for vision transformers. Images may have any size that a
-    patch divides.
+    patch divides. Raises InputError for another size, or a width that the heads don't divide.
     """
     whole_numbers(options, "width", "depth", "heads")
     if options.patch is not None:

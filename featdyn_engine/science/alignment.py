@@ -48,7 +48,10 @@ def alignment(basis: Floats, drift: ArrayLike) -> float:
 
 
 def uniform_baseline(k: int, p: int) -> Baseline:
-    """Alignment with a direction drawn uniformly: Beta(k/2, (p-k)/2), mean k/p; 1 for k = p."""
+    """Alignment with a direction drawn uniformly: Beta(k/2, (p-k)/2), mean k/p; 1 for k = p.
+
+    Raises ValueError for k outside 1 .. p.
+    """
     from scipy.stats import beta
 
     if not 1 <= k <= p:

@@ -18,7 +18,7 @@ FEWEST = 10
 def mass_level(density: NDArray[np.float64], mass: float) -> float:
     """Density on the edge of the smallest set of equal cells that holds ``mass`` of the whole.
 
-    mass: above 0, below 1. Raises ValueError for another one.
+    density: any shape. mass: above 0, below 1. Raises ValueError for another one.
     """
     if not 0 < mass < 1:
         raise ValueError(f"mass: expected above 0 and below 1, got {mass}")

@@ -105,7 +105,7 @@ def prepared(
 
 
 def placed(images: Tensor, device: torch.device, dtype: str = "float32") -> Tensor:
-    """Return images as prepared networks take them: device, memory format, number format."""
+    """Return images (N, C, H, W) as prepared networks take them: device and both formats."""
     return images.to(device, DTYPES[dtype], memory_format=MEMORY_FORMAT[device.type])
 
 

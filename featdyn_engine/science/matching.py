@@ -87,7 +87,10 @@ def _double(rows: Tensor) -> Tensor:
 
 
 def channel_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Return the correlation of channels of two networks on one batch (``ChannelCorrelation``)."""
+    """Return the correlation of channels of two networks on one batch: float64 (C, C').
+
+    a, b: features of the same examples, as ``ChannelCorrelation.add`` takes them.
+    """
     collected = ChannelCorrelation()
     collected.add(a, b)
     return collected.result()

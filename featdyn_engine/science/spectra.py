@@ -2,7 +2,8 @@
 
 Rows are draws: (B, p), B draws of a vector of p numbers. Every effective dimension but PR_sign is
 biased at B draws of many dimensions, so it is read beside its value for isotropic rows of the same
-(B, p) (``isotropic_spectra``). Arguments may be NumPy arrays or CPU tensors.
+(B, p) (``isotropic_spectra``). ``values`` are eigenvalues, (k,), 0 or more, in any order. Arguments
+may be NumPy arrays or CPU tensors.
 """
 
 from typing import NamedTuple
@@ -140,7 +141,8 @@ def isotropic_spectra(b: int, p: int, draws: int, stream: torch.Generator) -> Fl
 
     The centred rows' scatter is Wishart with n = b - 1 degrees of freedom, and shares its nonzero
     eigenvalues with a Wishart of n dimensions and p degrees of freedom: none of the b x p numbers
-    need be drawn. Each spectrum falls from its largest value.
+    need be drawn. Each spectrum falls from its largest value. Raises ValueError for b < 2, p < 1
+    or no draws.
     """
     from scipy.stats import wishart
 
@@ -179,7 +181,10 @@ def squared_cosines(rows: ArrayLike) -> Floats:
 
 
 def log_sign_dimension(squares: Floats) -> tuple[float, Floats]:
-    """Log PR_sign = -log mean_{i != j} (u_i.u_j)^2, and its B values with one row left out."""
+    """Log PR_sign = -log mean_{i != j} (u_i.u_j)^2, and its values with one row left out, (B,).
+
+    squares: those of ``squared_cosines``, (B, B). Raises ValueError for fewer than 4 rows.
+    """
     b = len(squares)
     if b < 4:
         raise ValueError(f"rows: expected at least 4 draws, got {b}")

@@ -12,7 +12,7 @@ from torch import nn
 from featdyn_engine.domain import InputError, NetworkConfig, Task
 from featdyn_engine.factories import VARIABLE, allow
 from featdyn_engine.models.blocks import BlockNetwork
-from featdyn_engine.models.registry import architecture, build, cuts, default_norm_layer
+from featdyn_engine.models.registry import architecture, build, cuts
 
 TASK = Task(channels=1, pixels=4, classes=3)
 PREAMBLE = """
@@ -150,7 +150,6 @@ def test_lazy_layers_and_batchnorm_are_ready_and_undisturbed(write: Write) -> No
 def test_nothing_is_imported_before_the_network_is_built(write: Write) -> None:
     module = write("def make():\n    return None\n")
     assert architecture(f"{module}:make").norm_layers[0] == "own"
-    assert default_norm_layer(f"{module}:make") == "own"
     assert module not in sys.modules
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from featdyn_engine.domain import InputError, NetworkConfig, Task
 from featdyn_engine.models.blocks import BlockNetwork
-from featdyn_engine.models.registry import MODELS, architecture, build, cuts, default_norm_layer
+from featdyn_engine.models.registry import MODELS, architecture, build, cuts
 from featdyn_engine.science.execution import cpu_threads
 from tests.models.cases import CIFAR10, PARAMETERS, images, made, network, parameters, task
 
@@ -209,7 +209,7 @@ def test_without_normalisation_a_few_steps_fit_a_batch_better(name: str) -> None
 # Refusals
 
 
-@pytest.mark.parametrize("ask", ["build", "cuts", "default"])
+@pytest.mark.parametrize("ask", ["build", "cuts", "architecture"])
 def test_an_unknown_network_is_refused_with_the_known_ones(ask: str) -> None:
     with pytest.raises(
         InputError,
@@ -218,7 +218,7 @@ def test_an_unknown_network_is_refused_with_the_known_ones(ask: str) -> None:
         {
             "build": lambda: build(NetworkConfig(name="vgg"), CIFAR10),
             "cuts": lambda: cuts(NetworkConfig(name="vgg"), CIFAR10),
-            "default": lambda: default_norm_layer("vgg"),
+            "architecture": lambda: architecture("vgg"),
         }[ask]()
 
 
@@ -232,9 +232,8 @@ def test_a_normalisation_that_a_network_does_not_have_is_refused(name: str) -> N
 
 
 def test_the_usual_normalisation_comes_first() -> None:
-    assert default_norm_layer("resnet20") == "batch"
-    assert default_norm_layer("mlp") == "none"
-    assert default_norm_layer("vit_small") == "layer"
+    usual = {"resnet20": "batch", "mlp": "none", "vit_small": "layer"}
+    assert {name: architecture(name).norm_layers[0] for name in usual} == usual
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from featdyn_engine.domain import Device, InputError, Job, RunConfig, Unit
 from featdyn_engine.factories import is_factory
 from featdyn_engine.models import registry as model_registry
 from featdyn_engine.parts import parts_of
+from featdyn_engine.science.consistency import BURN_IN, MIN_CHECKPOINTS, Pairs
 from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.study import Study
 from featdyn_engine.units import evaluation_unit, training_unit
@@ -104,6 +105,28 @@ def plan(study: Study, home: Path) -> Plan:
         key for key, unit in units.items() if all(path.exists() for path in parts_of(home, unit))
     }
     return Plan(study, tuple(units.values()), frozenset(finished))
+
+
+def remarks(plan: Plan) -> tuple[str, ...]:
+    """Say what a plan will do but hardly as meant: scores that will be refused, and in which arms.
+
+    A score needs ``MIN_CHECKPOINTS`` past the first ``BURN_IN`` of the steps (docs/notation.md).
+    """
+    arms = {run.config.run_id: run.arm for run in plan.study.runs}
+    few: dict[int, dict[str, None]] = {}
+    for unit in plan.units:
+        if unit.kind == "consistency":
+            run: RunConfig = unit.spec.run
+            pairs = Pairs("all", run.recipe.steps)
+            count = int(pairs.checkpoints(run.stored_steps).sum())
+            if count < MIN_CHECKPOINTS:
+                few.setdefault(count, {})[arms[run.run_id]] = None
+    return tuple(
+        f"{', '.join(names)}: expected {MIN_CHECKPOINTS} checkpoints past {BURN_IN:.0%} of the "
+        f"steps for a score, got {count}: consistency will have retentions and horizons alone; "
+        "store more checkpoints"
+        for count, names in few.items()
+    )
 
 
 def _named(unit: Unit, run_name: str) -> Unit:

@@ -221,3 +221,13 @@ def test_a_forecast_counts_the_checkpoints_of_control_runs(
     assert len(trainings) > len(quick.runs)
     expected = sum(len(run.stored_steps) for run in trainings)
     assert planning.forecast(plan, tmp_path, 1).checkpoints == expected
+
+
+def test_arms_whose_scores_will_be_refused_are_named(quick: Study, tmp_path: Path) -> None:
+    assert planning.remarks(planning.plan(quick, tmp_path)) == ()
+    text = QUICK_STUDY.replace("steps = 10", "steps = 40") + ANALYSES
+    few = study.parse(text, "quick.toml", HERE)
+    (remark,) = planning.remarks(planning.plan(few, tmp_path))
+    stored = few.runs[0].config.stored_steps
+    assert f"got {sum(step > 2 for step in stored)}: " in remark
+    assert remark.startswith(", ".join(dict.fromkeys(run.arm for run in few.runs)) + ": expected 8")

@@ -1,6 +1,6 @@
 """Commands that take a study file: demo, run, plan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -126,6 +126,7 @@ def _run(path: Path, workers: int | None, device: Device, where: Where, command:
                 console.print(f"{fetched} files fetched from {where.storage}")
             plan = planning.plan(wanted, home)
             planning.check_room(plan, home)
+            _print_remarks(planning.remarks(plan))
             if cluster:
                 count, run_jobs = workers or cluster.most_at_once, cluster.run_jobs
             else:
@@ -151,6 +152,11 @@ def _run(path: Path, workers: int | None, device: Device, where: Where, command:
     )
     if outcome.failures or outcome.findings:
         raise typer.Exit(EXIT_FINDING)
+
+
+def _print_remarks(remarks: Iterable[str]) -> None:
+    for remark in remarks:
+        console.print(f"Note: {remark}")
 
 
 def demo(
@@ -200,3 +206,4 @@ def plan(study: StudyPath, workers: Workers = None, device: DeviceOption = Devic
     console.print(f"{'checkpoints':<12} {expected.checkpoints:>6}")
     console.print(f"{'disk':<12} {expected.bytes / 1e6:>6.0f} MB more")
     console.print(f"{'time':<12} {expected.seconds:>6.0f} s with {count} workers, roughly")
+    _print_remarks(planning.remarks(planned))

@@ -1,6 +1,6 @@
 """Open every page of a running explorer in a browser: ``python visit.py FOLDER [ADDRESS]``.
 
-Prints, in one line, the seconds until each page's script has ended and what the Splice lab made
+Prints, in one line, the seconds until each page stands with its charts and what the Splice lab made
 of its splice, and fails on an error box or an error in the browser's console. A screenshot of each
 goes into FOLDER. The last page stays open until standard input ends.
 """
@@ -25,6 +25,8 @@ OUTCOMES = re.compile(r"Computed on \S+ in [\d.e-]+ s|nothing is computed: this 
 PATIENCE = 300_000
 # The script of the page has come to its end.
 ENDED = "[data-testid='stApp'][data-test-script-state='notRunning']"
+# Stands where the browser has still to load what draws a chart.
+UNDRAWN = "[data-testid='stSkeleton']"
 # Streamlit asks for these beside a sub-page's path on a direct visit, and is answered 404.
 HARMLESS = ("/_stcore/health", "/_stcore/host-config")
 
@@ -35,6 +37,7 @@ def visit(page: Any, address: str, path: str, folder: Path) -> float:
     page.goto(f"{address}/{'' if path == PATHS[0] else path}")
     page.locator("[data-testid='stHeading']").first.wait_for(timeout=PATIENCE)
     page.locator(ENDED).wait_for(timeout=PATIENCE)
+    page.wait_for_function(f'!document.querySelector("{UNDRAWN}")', timeout=PATIENCE)
     seconds = round(time.monotonic() - started, 2)
     if path == "lab":
         page.get_by_text(OUTCOMES).wait_for(timeout=PATIENCE)

@@ -24,13 +24,15 @@ RUN python3 -m venv /venv \
 
 FROM base AS explorer-packages
 COPY requirements-explorer.txt /tmp/requirements.txt
-# Libraries' own tests are a tenth of this image.
+# What the explorer never loads goes: libraries' own tests (a tenth of this image), Arrow's remote
+# procedure calls and C headers, a Jupyter extension, and what installed all this. Compiled modules
+# stay: under a read-only root each start would compile them anew.
 RUN python3 -m venv /venv \
     && /venv/bin/python -m pip install --no-cache-dir -r /tmp/requirements.txt \
-    && /venv/bin/python -m pip uninstall --yes --quiet pip \
-    && find /venv/lib/python3*/site-packages/pandas /venv/lib/python3*/site-packages/numpy \
-        /venv/lib/python3*/site-packages/scipy /venv/lib/python3*/site-packages/pyarrow \
-        -type d -name tests -prune -exec rm -r {} + \
+    && /venv/bin/python -m pip uninstall --yes --quiet setuptools pip \
+    && cd /venv/lib/python3*/site-packages \
+    && find . -type d -name tests -prune -exec rm -r {} + \
+    && rm -r pyarrow/*flight* pyarrow/include pydeck/nbextension/static \
     && rm /tmp/requirements.txt
 
 FROM engine-packages AS snapshot

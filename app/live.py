@@ -48,6 +48,14 @@ def torch_is_here() -> bool:
     return find_spec("torch") is not None
 
 
+def runs_here() -> frozenset[str]:
+    """Return the runs that have weights here; none where torch is not installed."""
+    if not torch_is_here():
+        return frozenset()
+    folders = home_from_environment().glob("runs/*/checkpoints")
+    return frozenset(each.parent.name for each in folders if any(each.glob("*.safetensors")))
+
+
 def has_checkpoint(run_id: str, step: int) -> bool:
     """Whether the weights of a run's step lie in the home: a bundle may come without."""
     name = f"step-{step:08d}.safetensors"

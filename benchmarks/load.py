@@ -1,11 +1,13 @@
 """Visitors who click: how long a page takes when many look at once.
 
-    python -m benchmarks.load --visitors 50 --minutes 10 --home SNAPSHOT
+    python -m benchmarks.load --visitors 50 --live 5 --minutes 10 --home SNAPSHOT
 
 Starts the app read-only on a home (by default FEATDYN_HOME, or else a study of seconds), and speaks
 its websocket protocol as browsers do. A visitor opens a page, then again and again waits, and turns
 to another page or moves one of its controls; timed is from the click to the end of the page's run.
-Drawing in the browser is not in it.
+Drawing in the browser is not in it. Some visitors (``--live``) stay in the Splice lab instead and
+ask for one splice after another; timed is until the answer is there, the line included. Memory is
+that of the server and its worker.
 """
 
 import argparse
@@ -30,18 +32,29 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
 from benchmarks.harness import RESULTS, write
+from benchmarks.memory import megabytes
 
 ROOT = Path(__file__).parents[1]
 SMALL_STUDY = ROOT / "tests" / "docker" / "small.toml"
 NEW_PAGE = 0.4  # share of the clicks that open another page
 PATIENCE = 120.0
+# As often as the lab's page asks for the answer while it is in line.
+POLL_SECONDS = 0.4
+SAMPLE_SECONDS = 2.0
+LAB = "lab"
+# What a visitor of the lab moves: each asks for another splice of the same two checkpoints.
+LAB_CONTROLS = ("url_cut", "url_norm", "url_corruption")
 
 
 @dataclass
 class Seen:
-    """What all visitors met. ``seconds``: a number a click, in order of their ends."""
+    """What all visitors met. ``seconds``: a number a click, in order of their ends.
+
+    ``splices``: seconds until a live splice was answered.
+    """
 
     seconds: list[float] = field(default_factory=list)
+    splices: list[float] = field(default_factory=list)
     exceptions: list[str] = field(default_factory=list)
     lost: int = 0
     received: int = 0
@@ -54,12 +67,16 @@ class Visitor:
         self.connection = connection
         self.draw = draw
         self.seen = seen
-        self.pages: list[str] = []
+        self.pages: dict[str, str] = {}
         self.page = ""
+        self.in_line = False
         self.widgets: dict[str, tuple[str, list[str]]] = {}
 
-    def run(self, changed: tuple[str, str, str] | None = None) -> None:
-        """Ask for the page, with one control (kind, id, option) moved if so asked; wait for it."""
+    def run(self, changed: tuple[str, str, str] | None = None) -> float:
+        """Ask for the page, with one control (kind, id, option) moved if so asked; wait for it.
+
+        Returns the seconds that it took.
+        """
         from streamlit.proto.BackMsg_pb2 import BackMsg
 
         message = BackMsg()
@@ -73,10 +90,10 @@ class Visitor:
                 state.string_array_value.data.append(option)
         started = time.perf_counter()
         self.connection.send(message.SerializeToString())
-        self.widgets = {}
+        self.widgets, self.in_line = {}, False
         while not self._finished(self.connection.recv(timeout=PATIENCE)):
             pass
-        self.seen.seconds.append(time.perf_counter() - started)
+        return time.perf_counter() - started
 
     def _finished(self, content: Any) -> bool:
         from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -85,12 +102,15 @@ class Visitor:
         message = ForwardMsg.FromString(content)
         kind = message.WhichOneof("type")
         if kind == "navigation":
-            self.pages = [page.page_script_hash for page in message.navigation.app_pages]
+            pages = message.navigation.app_pages
+            self.pages = {page.url_pathname: page.page_script_hash for page in pages}
         elif kind == "delta":
             element = message.delta.new_element
             name = element.WhichOneof("type")
             if name == "exception":
                 self.seen.exceptions.append(element.exception.message)
+            elif name == "progress":
+                self.in_line = True
             elif name in ("selectbox", "slider"):
                 widget = getattr(element, name)
                 self.widgets[widget.id] = (name, list(widget.options))
@@ -101,18 +121,47 @@ class Visitor:
 
     def click(self) -> None:
         """Turn to another page, or move one control of this one."""
-        movable = {key: each for key, each in self.widgets.items() if len(each[1]) > 1}
+        movable = self._movable()
         if not movable or self.draw.random() < NEW_PAGE:
-            self.page = self.draw.choice(self.pages)
+            self.page = self.draw.choice(sorted(self.pages.values()))
+            self.seen.seconds.append(self.run())
+        else:
+            self.seen.seconds.append(self._move(self.draw.choice(movable)))
+
+    def turn_to_lab(self) -> None:
+        """Open the Splice lab, and wait until it has opened at its first splice."""
+        self.page = self.pages[LAB]
+        self.seen.seconds.append(self.run())
+        self._wait_in_line()
+
+    def splice(self) -> None:
+        """Ask the lab for another splice, and again and again until the answer is there."""
+        started = time.perf_counter()
+        movable = [each for each in self._movable() if each.endswith(LAB_CONTROLS)]
+        self.seen.seconds.append(self._move(self.draw.choice(movable)))
+        self._wait_in_line()
+        self.seen.splices.append(time.perf_counter() - started)
+
+    def _wait_in_line(self) -> None:
+        while self.in_line:
+            time.sleep(POLL_SECONDS)
             self.run()
-            return
-        widget = self.draw.choice(sorted(movable))
-        kind, options = movable[widget]
-        self.run((kind, widget, self.draw.choice(options)))
+
+    def _movable(self) -> list[str]:
+        return sorted(key for key, (_, options) in self.widgets.items() if len(options) > 1)
+
+    def _move(self, widget: str) -> float:
+        kind, options = self.widgets[widget]
+        return self.run((kind, widget, self.draw.choice(options)))
 
 
-def visit(address: str, number: int, until: float, pause: float, seen: Seen) -> None:
-    """Come, click until it is time to go; pauses are exponential, ``pause`` seconds on average."""
+def visit(
+    address: str, number: int, until: float, pause: float, seen: Seen, live: bool = False
+) -> None:
+    """Come, click until it is time to go; pauses are exponential, ``pause`` seconds on average.
+
+    ``live``: into the Splice lab, to ask for splices there.
+    """
     draw = random.Random(number)
     url = address.replace("http://", "ws://") + "/_stcore/stream"
     try:
@@ -120,21 +169,14 @@ def visit(address: str, number: int, until: float, pause: float, seen: Seen) -> 
             url, origin=Origin(address), subprotocols=[Subprotocol("streamlit")], max_size=None
         ) as connection:
             visitor = Visitor(connection, draw, seen)
-            visitor.run()
+            seen.seconds.append(visitor.run())
+            if live:
+                visitor.turn_to_lab()
             while time.monotonic() < until:
                 time.sleep(min(draw.expovariate(1 / pause), max(until - time.monotonic(), 0)))
-                visitor.click()
+                visitor.splice() if live else visitor.click()
     except (OSError, TimeoutError, WebSocketException):
         seen.lost += 1
-
-
-def megabytes(process: int) -> int:
-    """Resident memory of a process, in MB; 0 where /proc doesn't say."""
-    try:
-        text = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return 0
-    return int(text.split("VmRSS:")[1].split()[0]) * 1024 // 10**6
 
 
 @contextmanager
@@ -178,14 +220,30 @@ def some_home(home: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
+def quantiles(seconds: list[float]) -> dict[str, float | None]:
+    """Median, 95th percentile and longest of some waits; None of none."""
+    ordered = sorted(seconds)
+    if not ordered:
+        return dict.fromkeys(("median", "p95", "longest"))
+    return {
+        "median": round(statistics.median(ordered), 3),
+        "p95": round(ordered[int(0.95 * (len(ordered) - 1))], 3),
+        "longest": round(ordered[-1], 3),
+    }
+
+
 def measure(
     visitors: int = 20,
     minutes: float = 2.0,
     pause: float = 5.0,
     home: Path | None = None,
     folder: Path = RESULTS,
+    live: int = 0,
 ) -> dict[str, object]:
-    """Let visitors click for some minutes; write how long they waited and what they met."""
+    """Let visitors click for some minutes; write how long they waited and what they met.
+
+    ``live``: so many of them ask for splices.
+    """
     seen = Seen()
     with some_home(home) as place, serving(place) as (address, process):
         first = Seen()
@@ -193,33 +251,41 @@ def measure(
         at_start = megabytes(process)
         until = time.monotonic() + 60 * minutes
         threads = [
-            threading.Thread(target=visit, args=(address, number, until, pause, seen))
+            threading.Thread(
+                target=visit, args=(address, number, until, pause, seen, number <= live)
+            )
             for number in range(1, visitors + 1)
         ]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
-        at_end = megabytes(process)
-    ordered = sorted(seen.seconds)
+        held = []
+        while any(thread.is_alive() for thread in threads):
+            held.append(megabytes(process))
+            time.sleep(SAMPLE_SECONDS)
     return write(
         "load",
         {
             "visitors": visitors,
             "minutes": minutes,
             "pause_seconds": pause,
-            "clicks": len(ordered),
-            "clicks_a_second": round(len(ordered) / (60 * minutes), 2),
+            "visitors_asking_for_splices": live,
+            "clicks": len(seen.seconds),
+            "clicks_a_second": round(len(seen.seconds) / (60 * minutes), 2),
             "seconds": {
                 "first": round(first.seconds[0], 3) if first.seconds else None,
-                "median": round(statistics.median(ordered), 3) if ordered else None,
-                "p95": round(ordered[int(0.95 * (len(ordered) - 1))], 3) if ordered else None,
-                "longest": round(ordered[-1], 3) if ordered else None,
+                **quantiles(seen.seconds),
             },
+            "splices": len(seen.splices),
+            "seconds_to_a_splice": quantiles(seen.splices),
             "exceptions": len(seen.exceptions),
             "connections_lost": seen.lost,
             "megabytes_sent": round(seen.received / 1e6, 1),
-            "megabytes_of_the_server": {"after_one_visitor": at_start, "at_the_end": at_end},
+            "megabytes_of_the_server_and_its_worker": {
+                "after_one_visitor": at_start,
+                "halfway": held[len(held) // 2],
+                "highest": max(held),
+                "at_the_end": held[-1],
+            },
         },
         folder,
     )
@@ -231,9 +297,11 @@ def main() -> None:
     parser.add_argument("--visitors", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--pause", type=float, default=5.0, help="seconds between clicks, mean")
+    parser.add_argument("--live", type=int, default=0, help="visitors who ask for splices")
     parser.add_argument("--home", type=Path, help="by default FEATDYN_HOME, else a small study")
     asked = parser.parse_args()
-    print(measure(asked.visitors, asked.minutes, asked.pause, asked.home))
+    about = (asked.visitors, asked.minutes, asked.pause, asked.home)
+    print(measure(*about, live=asked.live))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from benchmarks import live_splice, load, noise_gradients, recorder, splices
+from benchmarks import live_splice, load, memory, noise_gradients, recorder, splices
 from benchmarks.harness import measure
 from benchmarks.training_loop import random_dataset
 from featdyn_engine.domain import NetworkConfig
@@ -92,16 +94,22 @@ class OnePage:
     def __init__(self) -> None:
         self.asked: list[BackMsg] = []
         self.waiting: list[bytes] = []
+        self.in_line = 0
 
     def send(self, content: bytes) -> None:
         self.asked.append(BackMsg.FromString(content))
         pages, control, failure, end = ForwardMsg(), ForwardMsg(), ForwardMsg(), ForwardMsg()
-        pages.navigation.app_pages.add(page_script_hash="other")
-        control.delta.new_element.selectbox.id = "widget"
+        pages.navigation.app_pages.add(page_script_hash="other", url_pathname="lab")
+        control.delta.new_element.selectbox.id = "widget-url_cut"
         control.delta.new_element.selectbox.options.extend(["a", "b"])
         failure.delta.new_element.exception.message = "broken"
         end.script_finished = ForwardMsg.FINISHED_SUCCESSFULLY
         self.waiting += [each.SerializeToString() for each in (pages, control, failure, end)]
+        if self.in_line:
+            self.in_line -= 1
+            line = ForwardMsg()
+            line.delta.new_element.progress.value = 10
+            self.waiting.insert(-1, line.SerializeToString())
 
     def recv(self, timeout: float) -> bytes:  # noqa: ARG002
         return self.waiting.pop(0)
@@ -113,12 +121,43 @@ def test_a_visitor_of_the_load_benchmark_moves_controls_and_counts_what_breaks()
     visitor.run()
     for _ in range(20):
         visitor.click()
-    assert len(seen.seconds) == len(server.asked) == 21
+    assert len(server.asked) == 21
+    assert len(seen.seconds) == 20
     assert seen.exceptions == ["broken"] * 21
     moved = [each.rerun_script.widget_states.widgets for each in server.asked]
     values = {(each.id, each.string_value) for widgets in moved for each in widgets}
-    assert values == {("widget", "a"), ("widget", "b")}
+    assert values == {("widget-url_cut", "a"), ("widget-url_cut", "b")}
     assert {each.rerun_script.page_script_hash for each in server.asked} == {"", "other"}
+
+
+def test_a_visitor_of_the_lab_waits_for_the_splice_that_it_asked_for() -> None:
+    server, seen = OnePage(), load.Seen()
+    visitor = load.Visitor(server, random.Random(0), seen)  # type: ignore[arg-type]
+    visitor.run()
+    visitor.turn_to_lab()
+    server.in_line = 3
+    visitor.splice()
+    visitor.splice()
+    pages = [each.rerun_script.page_script_hash for each in server.asked]
+    assert pages == ["", *["other"] * 6]
+    moved = [bool(each.rerun_script.widget_states.widgets) for each in server.asked]
+    assert moved == [False, False, True, False, False, False, True]
+    assert len(seen.splices) == 2
+    assert seen.splices[0] > 3 * load.POLL_SECONDS > seen.splices[1]
+    assert len(seen.seconds) == 3
+
+
+def test_the_memory_of_a_program_is_that_of_all_its_processes() -> None:
+    code = "held = bytes(b'x') * 50_000_000; print(len(held), flush=True); input()"
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {code!r}])"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", nested], stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"50000000\n"
+        assert len(memory.family(process.pid)) == 2
+        assert 50 < memory.megabytes(process.pid) < 150
+        process.communicate(b"\n")
+    assert memory.megabytes(process.pid) == 0
 
 
 def test_the_recorder_s_share_is_measured_in_one_loop(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from app.exports import Provenance
 from app.live import Words
 from app.outcome import Outcome
 from app.views import lab_result
-from app.views.lab_choice import SIDES, WHOLE, Choice, Runs, choose, choose_runs
+from app.views.lab_choice import SIDES, WHOLE, Choice, choose, choose_runs
 from app.views.scene import NORMS
 from app.words import plain
 
@@ -30,7 +30,7 @@ def render() -> None:
     if runs is None:
         return
     reason = live.why_not(
-        [(runs.run, _last(runs, "deep")), (runs.shallow_run, _last(runs, "shallow"))]
+        [(runs.run, runs.usual["deep"]), (runs.shallow_run, runs.usual["shallow"])]
     )
     outline = None
     if reason is None:
@@ -53,10 +53,6 @@ def render() -> None:
     else:
         result.info(reason)
         _from_store(choice, result)
-
-
-def _last(runs: Runs, key: str) -> int:
-    return int(runs.checkpoints[SIDES[key]]["step"].max())  # type: ignore[arg-type]
 
 
 def _visitor() -> str:

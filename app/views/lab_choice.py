@@ -7,7 +7,7 @@ import polars as pl
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import charts, controls
+from app import charts, controls, live
 from app.cached import ask
 from app.charts import epoch_label
 from app.selection import EvaluationSet, evaluation_sets
@@ -23,6 +23,7 @@ SIDES = {"shallow": "shallow part", "deep": "deep part"}
 class Runs:
     """The runs of both sides: identity, name in the study, and the checkpoints of each.
 
+    ``usual``: the step of either side that the page opens at.
     ``cuts``: those that the store has splices at. ``sets``: stored sets of the run.
     """
 
@@ -31,6 +32,7 @@ class Runs:
     shallow_run: str
     names: dict[str, str]
     checkpoints: dict[str, pl.DataFrame]
+    usual: dict[str, int]
     cuts: tuple[str, ...]
     norms: tuple[str, ...]
     sets: tuple[EvaluationSet, ...]
@@ -100,14 +102,16 @@ class Choice:
 
 def choose_runs() -> Runs | None:
     """Draw the choice of study and runs; None, with a sentence, where none is trained."""
-    study, arms = choose_study()
+    here = live.runs_here()
+    study, arms = choose_study(here)
     runs = pl.concat([arms, ask("control_runs", study).select(arms.columns)])
     trained = runs.filter(pl.col("status") == "finished")
     if trained.is_empty():
         st.info("No run of this study is trained yet: `featdyn run` trains them.")
         return None
     names = dict(trained.select("run_id", "name").iter_rows())
-    run = controls.select("Run", "run", list(names), next(iter(names)), lambda key: names[key])
+    usual_run = next((each for each in names if each in here), next(iter(names)))
+    run = controls.select("Run", "run", list(names), usual_run, lambda key: names[key])
     alike = trained.join(
         trained.filter(pl.col("run_id") == run).select(SAME_NETWORK),
         on=SAME_NETWORK,
@@ -121,19 +125,37 @@ def choose_runs() -> Runs | None:
     # Arms of other labels have the same images under other ids: a link may name either.
     sets = evaluation_sets(ask("evaluation_sets", (run,)))
     choices = ask("splice_choices", (run,))
+    checkpoints = {
+        SIDES["shallow"]: ask("checkpoints", (shallow_run,)),
+        SIDES["deep"]: ask("checkpoints", (run,)),
+    }
     return Runs(
         study=study,
         run=run,
         shallow_run=shallow_run,
         names=names,
-        checkpoints={
-            SIDES["shallow"]: ask("checkpoints", (shallow_run,)),
-            SIDES["deep"]: ask("checkpoints", (run,)),
-        },
+        checkpoints=checkpoints,
+        usual=_usual_steps(checkpoints, {"shallow": shallow_run, "deep": run}, here),
         cuts=tuple(choices.sort("depth")["cut"].unique(maintain_order=True)),
         norms=tuple(norm for norm in NORMS if norm in set(choices["norm"])),
         sets=tuple(sets),
     )
+
+
+def _usual_steps(
+    checkpoints: dict[str, pl.DataFrame], runs: dict[str, str], here: frozenset[str]
+) -> dict[str, int]:
+    """Return the steps that the page opens at: shallow a third of the way through, deep the last.
+
+    Of a run with weights here only steps that have them count: a bundle may come with a few.
+    """
+    steps = {}
+    for side, run in runs.items():
+        known = checkpoints[SIDES[side]]["step"].to_list()
+        if run in here:
+            known = [step for step in known if live.has_checkpoint(run, step)] or known
+        steps[side] = known[-1] if side == "deep" else known[len(known) // 3]
+    return steps
 
 
 def choose(
@@ -211,10 +233,9 @@ def _steps(runs: Runs) -> dict[str, int]:
                 str(step): epoch_label(epoch)
                 for step, epoch in runs.checkpoints[side].select("step", "epoch").rows()
             }
-            steps = list(epochs)
-            default = steps[-1] if key == "deep" else steps[len(steps) // 3]
             label = f"{side.capitalize()} from epoch"
-            chosen[key] = int(controls.slider(label, key, steps, default, epochs.__getitem__))
+            usual = str(runs.usual[key])
+            chosen[key] = int(controls.slider(label, key, list(epochs), usual, epochs.__getitem__))
     both = dict.fromkeys((runs.run, runs.shallow_run))
     metrics = ask("metrics", tuple(both)).with_columns(
         pl.col("run_id").replace(runs.names).alias("run")

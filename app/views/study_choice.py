@@ -1,5 +1,7 @@
 """The first control of every page: which study it shows."""
 
+from collections.abc import Collection
+
 import polars as pl
 
 from app import controls
@@ -7,16 +9,21 @@ from app.cached import ask
 from store.connection import StoreMissingError
 
 
-def choose_study() -> tuple[str, pl.DataFrame]:
+def choose_study(wanted: Collection[str] = ()) -> tuple[str, pl.DataFrame]:
     """Draw the choice; return the study's key and its runs, in its order.
 
+    It opens at the first study with a run among ``wanted``, or else at the first.
     Raises StoreMissingError where the store has no study yet.
     """
     studies = ask("studies")
     if studies.is_empty():
         raise StoreMissingError("no study yet")
     titles = dict(studies.select("study", "title").iter_rows())
-    study = controls.select(
-        "Study", "study", list(titles), next(iter(titles)), lambda key: titles[key]
-    )
+    wanting = (key for key in titles if wanted and _has_any(key, wanted))
+    default = next(wanting, next(iter(titles)))
+    study = controls.select("Study", "study", list(titles), default, lambda key: titles[key])
     return study, ask("study_runs", study)
+
+
+def _has_any(study: str, wanted: Collection[str]) -> bool:
+    return any(run_id in wanted for run_id in ask("study_runs", study)["run_id"])

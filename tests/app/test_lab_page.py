@@ -199,6 +199,49 @@ def test_a_damaged_checkpoint_is_a_sentence_and_can_be_tried_again(
     assert test.metric[0].label == "Accuracy of the splice"
 
 
+# Where it opens: at what can be computed, if anything can
+
+
+GALLERY = Path(__file__).parents[2] / "gallery"
+
+
+def steps_of(test: AppTest) -> tuple[str, str]:
+    shallow, deep = (test.select_slider(key=f"url_{side}").value for side in ("shallow", "deep"))
+    return str(shallow), str(deep)
+
+
+def test_it_opens_at_a_run_and_steps_whose_weights_are_here(
+    tiny_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Path(shutil.copytree(tiny_home, tmp_path / "home"))
+    assert steps_of(opened_lab(home, monkeypatch)) == ("4", "20")
+    kept = a_run(home, "random labels")
+    for path in home.glob("runs/*/checkpoints/*.safetensors"):
+        if path.parts[-3] != kept["run_id"] or path.stem[-2:] not in ("08", "16"):
+            path.unlink()
+    test = opened_lab(home, monkeypatch)
+    assert not test.info
+    assert test.selectbox(key="url_run").value == kept["run_id"]
+    assert steps_of(test) == ("8", "16")
+    assert "Computed on " in text_of(test)
+    # A link is obeyed, whatever can be computed.
+    other = a_run(home)["run_id"]
+    test = opened_lab(home, monkeypatch, run=other)
+    assert "weights of step" in test.info[0].value
+    assert steps_of(test) == ("4", "20")
+
+
+def test_the_gallery_opens_at_the_study_that_is_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATDYN_READONLY", "1")
+    test = opened_lab(GALLERY, monkeypatch)
+    assert not test.info
+    assert test.selectbox(key="url_study").value == "digits"
+    assert steps_of(test) == ("88", "660")
+    assert "Computed on " in text_of(test)
+    monkeypatch.setattr(live, "find_spec", lambda name: None)
+    assert opened_lab(GALLERY, monkeypatch).selectbox(key="url_study").value == "cifar10_labels"
+
+
 # Nothing computed
 
 

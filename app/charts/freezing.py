@@ -67,7 +67,8 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
     disturbed = named.filter(pl.col("kind").is_not_null())
     reference = named.filter(pl.col("kind").is_null())
     used = [kind for kind in DASHES if kind in set(disturbed["kind"])]
-    scale = alt.Scale(zero=False)
+    # Nothing lies on the edge: the unfrozen run is often the highest of all.
+    scale = alt.Scale(zero=False, padding=10)
     y = alt.Y(
         "accuracy:Q",
         title="final test accuracy",
@@ -79,6 +80,7 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
         x=alt.X(
             "frozen_from_epoch:Q",
             title="held still from epoch",
+            scale=alt.Scale(domainMin=0, padding=10),
             axis=alt.Axis(format=".4~g", tickMinStep=1),
         ),
         color=alt.Color(

@@ -56,7 +56,8 @@ def trajectory(
     )
     playing = alt.param(name="playing", value=False, bind=alt.binding_checkbox(name="play "))
     part, tick = alt.param(name="part", value=0), alt.param(name="tick", value=0)
-    scales = {name: _whole(points[name]) for name in ("x", "y")}
+    # An outline reaches beyond the points that it is drawn around.
+    scales = {name: _whole(pl.concat([points[name], contours[name]])) for name in ("x", "y")}
     wide = _wide(points, images, last)
     colour = _colour(colouring, classes)
     layers = [

@@ -144,23 +144,28 @@ def test_a_matrix_that_can_be_clicked_selects_steps_and_keeps_its_layers() -> No
     assert "params" not in matrix.to_dict()
 
 
-def test_a_class_has_a_row_for_the_splice_and_one_for_its_network() -> None:
+def test_a_class_has_a_bar_for_the_splice_and_a_tick_for_its_network() -> None:
     rows = pl.DataFrame(
         {
-            "class_name": ["cat", "dog"] * 2,
-            "of": ["splice"] * 2 + ["the deep part's own network"] * 2,
+            "class": [1, 0],
+            "class_name": ["ant", "cat"],
             "n": 10,
-            "correct": 5,
             "accuracy": 0.5,
             "accuracy_low": 0.2,
             "accuracy_high": 0.8,
+            "own_accuracy": 0.9,
         }
     )
-    spec = charts.by_class(rows, "arm").to_dict()
-    dots = spec["layer"][1]["encoding"]
-    assert dots["x"]["scale"]["domain"] == [0, 1]
-    assert dots["y"]["sort"] == ["cat", "dog"]
-    assert dots["yOffset"]["sort"][-1] == "splice"
+    spec = charts.by_class(rows).to_dict()
+    bar, interval, own = (layer["encoding"] for layer in spec["layer"])
+    assert [x["x"]["field"] for x in (bar, interval, own)] == [
+        "accuracy",
+        "accuracy_low",
+        "own_accuracy",
+    ]
+    assert bar["x"]["scale"]["domain"] == [0, 1]
+    # In the order of the classes, not of the alphabet.
+    assert bar["y"]["sort"] == ["cat", "ant"]
 
 
 @pytest.mark.parametrize(("epoch", "label"), [(0.0, "0"), (12.0, "12"), (0.25, "0.25")])

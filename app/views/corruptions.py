@@ -26,10 +26,10 @@ def render() -> None:
             chosen = stored
         else:
             arms = runs["arm"].unique(maintain_order=True).to_list()
-            of_runs = runs.select("run_id", "arm", "name").join(
+            named = runs.select("run_id", "arm", "name").join(
                 stored, on="run_id", maintain_order="left_right"
             )
-            rows = of_runs.join(
+            rows = named.join(
                 stored.select(SAME_SET).head(1), on=SAME_SET, how="semi", maintain_order="left"
             )
             chosen, heading = _checkpoint(rows)

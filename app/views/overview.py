@@ -73,7 +73,7 @@ def _contrast(scene: Scene, runs: pl.DataFrame) -> None:
     contrast.said(points, arms)
     links.to(
         "consistency",
-        "Every cut, metric, normalisation and control of this study",
+        "Every cut, metric and control",
         ":material/grid_on:",
         study=scene.study,
     )

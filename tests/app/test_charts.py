@@ -321,3 +321,43 @@ def test_barriers_tell_the_whole_network_from_the_shallow_part() -> None:
     rows = next(iter(spec["datasets"].values()))
     assert [row["moves"] for row in rows] == ["whole network", "shallow part alone"]
     assert spec["layer"][0]["encoding"]["strokeDash"]["field"] == "moves"
+
+
+def test_names_of_arms_that_are_too_long_for_a_phone_stand_below_each_other() -> None:
+    def columns(arms: list[str]) -> int:
+        spec = charts.horizon(pl.DataFrame({"arm": arms, "horizon": [1] * len(arms)}), arms, 0.01)
+        found: int = spec.to_dict()["layer"][0]["encoding"]["color"]["legend"]["columns"]
+        return found
+
+    assert columns(["true labels", "random labels"]) == 2
+    assert columns(["true labels", "frozen, cut stage1.2, from_epoch 3"]) == 1
+
+
+def test_a_legend_of_many_runs_takes_no_height_from_their_curves() -> None:
+    metrics = pl.DataFrame(
+        [
+            {"run_id": "r", "run": "r", "mode": mode, "split": "train", "labels": "true"}
+            | {"epoch": float(e), "step": e, "accuracy": 0.5, "loss": 1.0, "lr": 0.1}
+            for mode in ("eval", "running")
+            for e in range(3)
+        ]
+    )
+    checkpoints = metrics.select("epoch", "step").unique()
+    spec = charts.training_curves(metrics, checkpoints, ["r"], "loss", "loss").to_dict()
+    # Fitted to the page's width alone: "fit" would take legend and title out of the height.
+    assert spec["autosize"]["type"] == "fit-x"
+
+
+def test_the_last_deep_part_is_in_the_legend_of_lag_profiles() -> None:
+    spec = charts.lag_profile(cells(), "accuracy", 0.1, "arm").to_dict()
+    colours = [layer["encoding"]["color"] for layer in spec["layer"]]
+    (legend,) = [each["legend"] for each in colours if "legend" in each]
+    assert legend["values"][-1] == max(STEPS) / 5
+
+
+@pytest.mark.parametrize(("classes", "every"), [(10, True), (40, False)])
+def test_a_confusion_names_every_class_where_there_is_room(classes: int, every: bool) -> None:
+    counts = pl.DataFrame({"own": [0], "predicted": [1], "count": [3]})
+    spec = charts.confusion(counts, tuple(f"class {k}" for k in range(classes))).to_dict()
+    axis = spec["layer"][0]["encoding"]["x"]["axis"]
+    assert axis["labelOverlap"] is not every

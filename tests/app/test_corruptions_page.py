@@ -67,6 +67,24 @@ def with_snow(home: Path) -> str:
     return "snow 2"
 
 
+def test_the_corruption_that_is_followed_has_splices_where_any_has(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleet = "8" * 12
+    kind = {"eval_id": sleet, "corruption": "sleet", "severity": 2}
+    rows = [r | kind for r in cube.corruption_rows(cube.TRUE) if r["eval_id"] == cube.FOGGY]
+    sets = [cube.evaluation_row(cube.FOGGY) | {"eval_id": sleet, "corruption": "sleet"}]
+    parts = [
+        cube.write(own_home, "evaluations", "sleet", sets, None),
+        cube.write(own_home, "corruptions", "sleet", rows, cube.TRUE),
+    ]
+    ingest(own_home, parts)
+    test = opened("corruption", own_home, monkeypatch)
+    (followed,) = [each for each in test.selectbox if each.label == "Corruption followed"]
+    assert (followed.options[-1], followed.value) == ("sleet 2", "fog 2")
+    assert "No splices on" not in text_of(test)
+
+
 def test_the_slopes_are_those_of_the_corruption_that_was_chosen(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

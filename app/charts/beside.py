@@ -72,7 +72,7 @@ def barrier(barriers: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
             "moves:N",
             title=None,
             scale=alt.Scale(domain=list(PATHS.values()), range=[[1, 0], [4, 3]]),
-            legend=stroke_legend(),
+            legend=stroke_legend("top"),
         )
     )
     marks = base.mark_point(filled=True, size=40, opacity=1).encode(

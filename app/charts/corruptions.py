@@ -75,7 +75,7 @@ def corruption_over_time(rows: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
             "set:N",
             title=None,
             scale=alt.Scale(domain=sets, range=[[1, 0], [4, 3]]),
-            legend=stroke_legend(),
+            legend=stroke_legend("top", columns=2),
         )
     )
     bars = base.mark_rule(opacity=0.5).encode(

@@ -95,19 +95,23 @@ def freezing(conditions: pl.DataFrame) -> alt.LayerChart:
         detail=["kind:N", "share:N", "weights_of:N"],
     )
     layers = []
+    # Vega warns of a scale without extent where no row of a layer has an interval.
+    if reference["accuracy_low"].count():
+        layers.append(
+            alt.Chart(reference)
+            .transform_filter("isValid(datum.accuracy_low)")
+            .mark_rect(color=QUIET, opacity=0.2)
+            .encode(y=alt.Y("accuracy_low:Q", scale=scale), y2="accuracy_high:Q")
+        )
     if not reference.is_empty():
         plain = alt.Chart(reference)
-        layers += [
-            plain.transform_filter("isValid(datum.accuracy_low)")
-            .mark_rect(color=QUIET, opacity=0.2)
-            .encode(y=alt.Y("accuracy_low:Q", scale=scale), y2="accuracy_high:Q"),
-            plain.mark_rule(color=QUIET, strokeWidth=1.5).encode(y=y, tooltip=_tooltip()),
-        ]
-    layers.append(
-        base.transform_filter("isValid(datum.accuracy_low)")
-        .mark_rule(strokeWidth=1, opacity=0.6)
-        .encode(y=alt.Y("accuracy_low:Q", scale=scale), y2="accuracy_high:Q")
-    )
+        layers.append(plain.mark_rule(color=QUIET, strokeWidth=1.5).encode(y=y, tooltip=_tooltip()))
+    if disturbed["accuracy_low"].count():
+        layers.append(
+            base.transform_filter("isValid(datum.accuracy_low)")
+            .mark_rule(strokeWidth=1, opacity=0.6)
+            .encode(y=alt.Y("accuracy_low:Q", scale=scale), y2="accuracy_high:Q")
+        )
     layers.append(
         base.mark_line(strokeWidth=1.5).encode(
             y=y,
@@ -186,7 +190,9 @@ def accuracy_by_setting(conditions: pl.DataFrame) -> alt.LayerChart:
             alt.Tooltip("n_seeds:Q", title="seeds"),
         ],
     )
-    return alt.layer(bars, dots).properties(
+    # As above: no layer of intervals where there is none.
+    layers = [bars, dots] if conditions["accuracy_low"].count() else [dots]
+    return alt.layer(*layers).properties(
         autosize=PLOT_SIZE,
         width=PANEL,
         height=alt.Step(28),

@@ -34,13 +34,13 @@ def training_curves(
                 "run:N",
                 title=None,
                 scale=alt.Scale(domain=runs, range=ARM_COLOURS),
-                legend=alt.Legend(orient="bottom", columns=1, labelLimit=400),
+                legend=alt.Legend(orient="bottom", columns=1, labelLimit=260),
             ),
             strokeDash=alt.StrokeDash(
                 "split:N",
                 title=None,
                 scale=alt.Scale(domain=["train", "test"], range=[[1, 0], [5, 4]]),
-                legend=stroke_legend(),
+                legend=stroke_legend("top", columns=2),
             ),
             tooltip=[
                 alt.Tooltip("run:N"),

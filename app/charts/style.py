@@ -64,7 +64,8 @@ def stroke_legend(
 ) -> alt.Legend:
     """Name dashes of lines by samples long enough to tell one dash from another.
 
-    ``colour`` None: the samples have that of the lines.
+    ``colour`` None: the samples have that of the lines. ``orient``: not where names of arms or runs
+    stand: legends of one side lie beside each other, wider than a phone where names are long.
     """
     return alt.Legend(
         orient=orient,

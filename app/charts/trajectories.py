@@ -92,18 +92,19 @@ def pace(quality: pl.DataFrame) -> alt.Chart | alt.LayerChart:
 
 def turning(quality: pl.DataFrame) -> alt.Chart | alt.LayerChart:
     """Mean turning cosine by checkpoint, with what jitter and a random walk would give."""
-    nulls = pl.DataFrame({"value": [0.0, -0.5], "of": ["random walk", "independent jitter"]})
-    # Named in the legend: the curve may pass anywhere, also where words would stand beside a rule.
+    nulls = pl.DataFrame({"value": [0.0, -0.5], "null": ["random walk", "independent jitter"]})
+    # Named in a legend: the curve may pass anywhere, also where words would stand beside a rule.
+    # Of a field of its own, else Vega-Lite makes one legend of this and the curve's colour.
     rules = (
         alt.Chart(nulls)
         .mark_rule(color=QUIET)
         .encode(
             y="value:Q",
             strokeDash=alt.StrokeDash(
-                "of:N",
+                "null:N",
                 title=None,
-                scale=alt.Scale(domain=nulls["of"].to_list(), range=[[6, 3], [2, 3]]),
-                legend=stroke_legend(),
+                scale=alt.Scale(domain=nulls["null"].to_list(), range=[[6, 3], [2, 3]]),
+                legend=stroke_legend("top", columns=2),
             ),
         )
     )

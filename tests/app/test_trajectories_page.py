@@ -112,7 +112,9 @@ def test_what_the_turning_is_held_against_is_named_beside_the_plot_not_in_it() -
     assert [layer["mark"]["type"] for layer in spec["layer"]] == ["line", "rule"]
     dash = spec["layer"][1]["encoding"]["strokeDash"]
     assert dash["scale"]["domain"] == ["random walk", "independent jitter"]
-    assert dash["legend"]["orient"] == "bottom"
+    assert dash["legend"]["orient"] == "top"
+    # One field would be one legend, without the samples of the dashes.
+    assert dash["field"] != spec["layer"][0]["encoding"]["color"]["field"]
 
 
 def test_a_class_has_the_colour_of_its_number_whichever_are_shown() -> None:

@@ -74,3 +74,8 @@ gallery-anew: $(VENV)/ready
 
 findings: $(VENV)/ready
 	$(BIN)/python -m app.report $(STUDIES) --home gallery --out docs
+
+# Every page of the explorer as it shows the gallery's digits: docs/pages.md.
+.PHONY: pictures
+pictures: $(VENV)/dev
+	$(BIN)/python -m tests.browser.pictures --home gallery --study digits --out docs/pages

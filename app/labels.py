@@ -119,6 +119,16 @@ def bands(nulls: pl.DataFrame, matched_by: str) -> pl.DataFrame:
     return pl.concat(rows) if rows else pl.DataFrame(schema={"control": pl.String, **schema})
 
 
+def with_nulls(points: pl.DataFrame, nulls: pl.DataFrame) -> pl.DataFrame:
+    """Put the rows of a picture and those of the ``bands`` behind it into one frame.
+
+    ``row``: ``run`` or ``band of a null``; columns that the other kind lacks are empty.
+    """
+    kinds = {"run": points, "band of a null": nulls}
+    named = [rows.select(pl.lit(kind).alias("row"), pl.all()) for kind, rows in kinds.items()]
+    return pl.concat(named, how="diagonal_relaxed")
+
+
 def _word(comparison: Comparison) -> str:
     """``collapses``, ``falls``, ``rises``, ``stays``, ``open`` or ``untold``."""
     if comparison.outcome == "same":

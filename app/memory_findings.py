@@ -3,7 +3,7 @@
 import polars as pl
 
 from app.charts import epoch_label
-from app.words import plain
+from app.words import counted, plain
 
 SMALLEST_P = 0.001
 
@@ -39,7 +39,7 @@ def _p(values: list[float]) -> str:
     if len(values) == 1:
         small = values[0] < SMALLEST_P
         return "p < 0.001" if small else f"p = {values[0]:.3f}"
-    return f"p < 0.05 in {sum(p < 0.05 for p in values)} of {len(values)} seeds"
+    return f"p < 0.05 in {sum(p < 0.05 for p in values)} of {counted(len(values), 'seed')}"
 
 
 def kept(shown: pl.DataFrame, runs: pl.DataFrame, arms: list[str], cut: str) -> str | None:

@@ -3,7 +3,7 @@
 import polars as pl
 from scipy.special import stdtrit
 
-from app.words import plain
+from app.words import counted, plain
 
 JOINED = ["series", "example"]
 
@@ -28,8 +28,9 @@ def of_noise(tests: pl.DataFrame, example: int, control: str) -> list[str]:
         said.append(
             f"**{plain(series)}: {row['verdict']}.** Δ log PR_sign (noise minus control) = "
             f"{row['delta']:.2f} [{row['delta_low']:.2f}, {row['delta_high']:.2f}], "
-            f"{_p(row['delta_p_holm'])} after Holm over the {len(family)} examples of this cut; "
-            f"the same verdict at {alike} of {len(family)}."
+            f"{_p(row['delta_p_holm'])} after Holm over the "
+            f"{counted(len(family), 'example')} of this cut; the same verdict "
+            f"at {alike} of {len(family)}."
         )
     return said
 

@@ -83,14 +83,16 @@ def sections() -> dict[str, list[Page]]:
 
 
 def shown(page: Page) -> Callable[[], None]:
-    """Return the page's function, with a readable page where the store can't be read."""
+    """Return the page's function, with a readable page where the store can't be read.
+
+    Every page draws its heading before it asks the store: the sentence stands below that.
+    """
 
     def render() -> None:
         try:
             at_work.notice()
             page.render()
         except StoreMissingError:
-            st.header(page.title, anchor=False)
             st.info("There is nothing to show yet: this store is empty. Fill it with")
             st.code("make demo", language="bash")
             st.caption(
@@ -98,7 +100,6 @@ def shown(page: Page) -> Callable[[], None]:
                 "`featdyn run STUDY.toml` runs a study of your own."
             )
         except StoreError as problem:
-            st.header(page.title, anchor=False)
             st.error(plain(problem, LONGEST_CAUSE))
 
     return render

@@ -4,7 +4,7 @@ from typing import Literal
 
 import polars as pl
 
-from app.words import plain
+from app.words import counted, plain
 
 Word = Literal["helps", "hurts", "no difference shows", "can't be told"]
 PLAIN, CONTROL = "plain", "control"
@@ -53,7 +53,8 @@ def finding(rows: pl.DataFrame, images: str, against: str) -> str | None:
     else:
         opening = "Against the plain run"
     pairs = here["n_pairs"].to_list()
-    seeds = str(max(pairs)) if min(pairs) == max(pairs) else f"{min(pairs)} to {max(pairs)}"
+    most = counted(max(pairs), "seed")
+    seeds = most if min(pairs) == max(pairs) else f"{min(pairs)} to {most}"
     parts: list[str] = []
     for word, text in (
         ("helps", "better"),
@@ -66,7 +67,7 @@ def finding(rows: pl.DataFrame, images: str, against: str) -> str | None:
             # Names of swept arms have commas of their own.
             told = f"{text}: {'; '.join(of_word)}"
             parts.append(told[0].upper() + told[1:] if parts else told)
-    return f"{opening}, {images} test images, {seeds} seeds: {'. '.join(parts)}."
+    return f"{opening}, {images} test images, {seeds}: {'. '.join(parts)}."
 
 
 def cost(rows: pl.DataFrame) -> str:

@@ -10,7 +10,7 @@ from typing import Literal
 import polars as pl
 
 from app.findings import LEAST_DIFFERENCE, Comparison
-from app.words import plain
+from app.words import counted, plain
 
 # A splice keeps at least half of the accuracy above chance, or half of the predictions.
 LEAST_SCORE = 0.5
@@ -125,7 +125,9 @@ def verdict(arm: str, quantities: pl.DataFrame, controls: Sequence[str]) -> Verd
 def finding(found: Sequence[Verdict], against: str) -> str:
     """Say in how many arms it holds, and name the others with their reasons."""
     holding = [each for each in found if each.word == "holds"]
-    opening = f"Against {against}, **the effect holds in {len(holding)} of {len(found)} arms**"
+    opening = (
+        f"Against {against}, **the effect holds in {len(holding)} of {counted(len(found), 'arm')}**"
+    )
     others = []
     for word, phrase in (("doesn't", "doesn't hold"), ("can't be told", "can't be told")):
         reasons: dict[str, list[str]] = {}

@@ -21,3 +21,12 @@ def plain(text: object, most: int = LONGEST) -> str:
     """Return a text as Markdown that shows it, shortened, letter by letter: no link, no markup."""
     escaped = MARKUP.sub(r"\\\1", shortened(text, most))
     return ADDRESS.sub(lambda found: f"{found[0][:-1]}\u2060{found[0][-1]}", escaped)
+
+
+def counted(number: int, noun: str) -> str:
+    """Say how many there are of something whose plural ends in s.
+
+    >>> counted(1, "run"), counted(1200, "run")
+    ('1 run', '1,200 runs')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

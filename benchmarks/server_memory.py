@@ -1,20 +1,12 @@
-"""Whether the server of the app keeps memory: its resident set over many interactions."""
-
-from pathlib import Path
+"""Whether the server of the app keeps memory, over many interactions of one visit."""
 
 from playwright.sync_api import sync_playwright
 
 from benchmarks.big_store import Size, cut_slider, made, move, served
 from benchmarks.harness import write
+from benchmarks.memory import megabytes
 
 GOAL_GROWTH = 1.05
-MB = 1e6
-
-
-def resident_bytes(process: int) -> int:
-    """Return the resident set of a process (Linux)."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmRSS:")))
 
 
 def measure(
@@ -28,7 +20,7 @@ def measure(
     from tests.browser import chromium
 
     size = size or Size(runs=20)
-    seen: dict[int, float] = {}
+    seen: dict[int, int] = {}
     with (
         made(size) as home,
         served(home) as (address, process),
@@ -43,7 +35,7 @@ def measure(
         page.wait_for_timeout(2000)
         for turn in range(interactions + 1):
             if turn % 100 == 0:
-                seen[turn] = round(resident_bytes(process) / MB, 1)
+                seen[turn] = megabytes(process)
             there = turn // (size.cuts - 1) % 2 == 0
             move(page, slider, "ArrowRight" if there else "ArrowLeft")
         browser.close()
@@ -55,7 +47,7 @@ def measure(
             "goal": 1.0,
             "reference": f"{GOAL_GROWTH:g} times the memory after {warm} interactions",
             "workload": {"interactions": interactions, "runs": size.runs, "rows": size.rows},
-            "resident_megabytes": seen,
+            "megabytes": seen,
             "growth": round(growth, 3),
             "n": 1,
         },

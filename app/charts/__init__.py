@@ -5,7 +5,7 @@ from app.charts.classes import by_class
 from app.charts.corruptions import corruption_heatmap, corruption_over_time, slopes
 from app.charts.divergences import excess_by_lag
 from app.charts.freezing import accuracy_by_setting, freezing
-from app.charts.lab import PICKED, checkpoint_curve, class_bars, class_shares, confusion
+from app.charts.lab import PICKED, checkpoint_curve, class_shares, confusion
 from app.charts.labels import retention_by_noise, score_by_noise
 from app.charts.lags import lag_profile
 from app.charts.matched import retention_against
@@ -37,7 +37,6 @@ __all__ = [
     "barrier",
     "by_class",
     "checkpoint_curve",
-    "class_bars",
     "class_shares",
     "confusion",
     "corruption_heatmap",

@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import PANEL, PLOT_SIZE, QUIET, arm_colour, title
+from app.charts.style import PANEL, PLOT_SIZE, arm_colour, stroke_legend, title
 
 PATHS = {"parameters": "whole network", "shallow_parameters": "shallow part alone"}
 
@@ -72,9 +72,7 @@ def barrier(barriers: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
             "moves:N",
             title=None,
             scale=alt.Scale(domain=list(PATHS.values()), range=[[1, 0], [4, 3]]),
-            legend=alt.Legend(
-                orient="bottom", columns=1, symbolType="stroke", symbolStrokeColor=QUIET
-            ),
+            legend=stroke_legend("top"),
         )
     )
     marks = base.mark_point(filled=True, size=40, opacity=1).encode(

@@ -1,55 +1,45 @@
-"""One cell, class by class: the composite beside the deep part's own network."""
+"""A splice class by class, beside the network that its deep part comes from."""
 
 import altair as alt
 import polars as pl
 
-from app.charts.style import ARM_COLOURS, PANEL, PLOT_SIZE, QUIET, title
-
-SPLICE, NETWORK = "splice", "the deep part's own network"
-ROW = 26
+from app.charts.style import ARM_COLOURS, PLOT_SIZE, QUIET, WIDE, title
 
 
-def by_class(classes: pl.DataFrame, name: str) -> alt.LayerChart:
-    """Draw the accuracy of each class under the splice (filled) and its network (hollow).
+def by_class(per_class: pl.DataFrame) -> alt.LayerChart:
+    """Accuracy of a splice class by class with its interval; a tick for the deep network itself.
 
-    ``classes``: class_name, of (``SPLICE`` or ``NETWORK``), n, correct, accuracy, accuracy_low,
-    accuracy_high; two rows a class, or one where the cell is the network itself.
+    ``per_class``: class, class_name, n, accuracy, accuracy_low, accuracy_high, own_accuracy.
     """
-    order = classes["class_name"].unique(maintain_order=True).to_list()
-    base = alt.Chart(classes).encode(
-        y=alt.Y("class_name:N", sort=order, title=None, axis=alt.Axis(labelLimit=PANEL // 2)),
-        yOffset=alt.YOffset("of:N", sort=[NETWORK, SPLICE]),
-        color=alt.Color(
-            "of:N",
-            title=None,
-            scale=alt.Scale(domain=[NETWORK, SPLICE], range=[QUIET, ARM_COLOURS[0]]),
-            legend=alt.Legend(orient="bottom", columns=1, symbolOpacity=1, labelLimit=PANEL),
-        ),
-    )
+    names = per_class.sort("class")["class_name"].to_list()
+    y = alt.Y("class_name:N", sort=names, title=None, axis=alt.Axis(labelLimit=110))
     scale = alt.Scale(domain=[0, 1])
-    bars = base.mark_rule(strokeWidth=1.5).encode(
-        x=alt.X("accuracy_low:Q", scale=scale), x2="accuracy_high:Q"
-    )
-    dots = base.mark_point(filled=True, size=45, opacity=1).encode(
-        x=alt.X(
-            "accuracy:Q",
-            title="accuracy",
-            scale=scale,
-            axis=alt.Axis(format=".0%", tickCount=5),
-        ),
+    base = alt.Chart(per_class).encode(
+        y=y,
         tooltip=[
             alt.Tooltip("class_name:N", title="class"),
-            alt.Tooltip("of:N", title="of"),
-            alt.Tooltip("accuracy:Q", format=".1%"),
+            alt.Tooltip("accuracy:Q", title="splice", format=".1%"),
             alt.Tooltip("accuracy_low:Q", title="95 % over examples, from", format=".1%"),
             alt.Tooltip("accuracy_high:Q", title="to", format=".1%"),
-            alt.Tooltip("correct:Q", title="right", format=","),
+            alt.Tooltip("own_accuracy:Q", title="deep network itself", format=".1%"),
             alt.Tooltip("n:Q", title="examples", format=","),
         ],
     )
-    return alt.layer(bars, dots).properties(
+    bars = base.mark_bar(color=ARM_COLOURS[4], height=alt.RelativeBandSize(0.62)).encode(
+        x=alt.X("accuracy:Q", title="accuracy", scale=scale, axis=alt.Axis(format="%", tickCount=5))
+    )
+    ranges = base.mark_rule(strokeWidth=1.5, color=QUIET).encode(
+        x=alt.X("accuracy_low:Q", scale=scale), x2="accuracy_high:Q"
+    )
+    own = base.mark_tick(thickness=3, color=ARM_COLOURS[1]).encode(
+        x=alt.X("own_accuracy:Q", scale=scale)
+    )
+    return alt.layer(bars, ranges, own).properties(
         autosize=PLOT_SIZE,
-        width=PANEL,
-        height=ROW * len(order),
-        title=title(name, "bars: 95 % over examples (Wilson)"),
+        width=WIDE,
+        height=alt.Step(22),
+        title=title(
+            "Class by class",
+            ["bar: splice, line: 95 % over examples", "orange tick: the deep network itself"],
+        ),
     )

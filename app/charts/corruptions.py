@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import PANEL, PLOT_SIZE, QUIET, WIDE, arm_colour, title
+from app.charts.style import PANEL, PLOT_SIZE, WIDE, arm_colour, stroke_legend, title
 
 PERCENT = alt.Axis(format=".0%", tickCount=5)
 
@@ -75,7 +75,7 @@ def corruption_over_time(rows: pl.DataFrame, arms: list[str]) -> alt.LayerChart:
             "set:N",
             title=None,
             scale=alt.Scale(domain=sets, range=[[1, 0], [4, 3]]),
-            legend=alt.Legend(orient="bottom", symbolType="stroke", symbolStrokeColor=QUIET),
+            legend=stroke_legend("top", columns=2),
         )
     )
     bars = base.mark_rule(opacity=0.5).encode(

@@ -68,7 +68,8 @@ def freezing(conditions: pl.DataFrame, axis: str = "final test accuracy") -> alt
     disturbed = named.filter(pl.col("kind").is_not_null())
     reference = named.filter(pl.col("kind").is_null())
     used = [kind for kind in DASHES if kind in set(disturbed["kind"])]
-    scale = alt.Scale(zero=False)
+    # Nothing lies on the edge: the unfrozen run is often the highest of all.
+    scale = alt.Scale(zero=False, padding=10)
     y = alt.Y(
         "accuracy:Q",
         title=axis,
@@ -80,6 +81,7 @@ def freezing(conditions: pl.DataFrame, axis: str = "final test accuracy") -> alt
         x=alt.X(
             "frozen_from_epoch:Q",
             title="held still from epoch",
+            scale=alt.Scale(domainMin=0, padding=10),
             axis=alt.Axis(format=".4~g", tickMinStep=1),
         ),
         color=alt.Color(
@@ -94,19 +96,23 @@ def freezing(conditions: pl.DataFrame, axis: str = "final test accuracy") -> alt
         detail=["kind:N", "share:N", "weights_of:N"],
     )
     layers = []
+    # Vega warns of a scale without extent where no row of a layer has an interval.
+    if reference["accuracy_low"].count():
+        layers.append(
+            alt.Chart(reference)
+            .transform_filter("isValid(datum.accuracy_low)")
+            .mark_rect(color=QUIET, opacity=0.2)
+            .encode(y=alt.Y("accuracy_low:Q", scale=scale), y2="accuracy_high:Q")
+        )
     if not reference.is_empty():
         plain = alt.Chart(reference)
-        layers += [
-            plain.transform_filter("isValid(datum.accuracy_low)")
-            .mark_rect(color=QUIET, opacity=0.2)
-            .encode(y=alt.Y("accuracy_low:Q", scale=scale), y2="accuracy_high:Q"),
-            plain.mark_rule(color=QUIET, strokeWidth=1.5).encode(y=y, tooltip=_tooltip()),
-        ]
-    layers.append(
-        base.transform_filter("isValid(datum.accuracy_low)")
-        .mark_rule(strokeWidth=1, opacity=0.6)
-        .encode(y=alt.Y("accuracy_low:Q", scale=scale), y2="accuracy_high:Q")
-    )
+        layers.append(plain.mark_rule(color=QUIET, strokeWidth=1.5).encode(y=y, tooltip=_tooltip()))
+    if disturbed["accuracy_low"].count():
+        layers.append(
+            base.transform_filter("isValid(datum.accuracy_low)")
+            .mark_rule(strokeWidth=1, opacity=0.6)
+            .encode(y=alt.Y("accuracy_low:Q", scale=scale), y2="accuracy_high:Q")
+        )
     layers.append(
         base.mark_line(strokeWidth=1.5).encode(
             y=y,
@@ -185,7 +191,9 @@ def accuracy_by_setting(conditions: pl.DataFrame) -> alt.LayerChart:
             alt.Tooltip("n_seeds:Q", title="seeds"),
         ],
     )
-    return alt.layer(bars, dots).properties(
+    # As above: no layer of intervals where there is none.
+    layers = [bars, dots] if conditions["accuracy_low"].count() else [dots]
+    return alt.layer(*layers).properties(
         autosize=PLOT_SIZE,
         width=PANEL,
         height=alt.Step(28),

@@ -3,7 +3,15 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import ARM_COLOURS, PLOT_SIZE, QUIET, WIDE, epoch_labels, title
+from app.charts.style import (
+    ARM_COLOURS,
+    PLOT_SIZE,
+    QUIET,
+    WIDE,
+    epoch_labels,
+    stroke_legend,
+    title,
+)
 
 SIDES = ("deep part", "shallow part")
 # Where the two rows of dots lie below the curves, in units of accuracy.
@@ -54,7 +62,7 @@ def checkpoint_curve(
                 "split:N",
                 title=None,
                 scale=alt.Scale(domain=["train", "test"], range=[[1, 0], [5, 4]]),
-                legend=alt.Legend(orient="top"),
+                legend=stroke_legend("top", columns=2),
             ),
             tooltip=[
                 alt.Tooltip("run:N"),
@@ -101,42 +109,6 @@ def checkpoint_curve(
     return alt.layer(lines, rules, points).properties(height=260)
 
 
-def class_bars(per_class: pl.DataFrame) -> alt.LayerChart:
-    """Accuracy of a splice class by class with its interval; a tick for the deep network itself."""
-    names = per_class.sort("class")["class_name"].to_list()
-    y = alt.Y("class_name:N", sort=names, title=None, axis=alt.Axis(labelLimit=110))
-    scale = alt.Scale(domain=[0, 1])
-    base = alt.Chart(per_class).encode(
-        y=y,
-        tooltip=[
-            alt.Tooltip("class_name:N", title="class"),
-            alt.Tooltip("accuracy:Q", title="splice", format=".1%"),
-            alt.Tooltip("accuracy_low:Q", title="95 % over examples, from", format=".1%"),
-            alt.Tooltip("accuracy_high:Q", title="to", format=".1%"),
-            alt.Tooltip("own_accuracy:Q", title="deep network itself", format=".1%"),
-            alt.Tooltip("n:Q", title="examples", format=","),
-        ],
-    )
-    bars = base.mark_bar(color=ARM_COLOURS[4], height=alt.RelativeBandSize(0.62)).encode(
-        x=alt.X("accuracy:Q", title="accuracy", scale=scale, axis=alt.Axis(format="%", tickCount=5))
-    )
-    ranges = base.mark_rule(strokeWidth=1.5, color=QUIET).encode(
-        x=alt.X("accuracy_low:Q", scale=scale), x2="accuracy_high:Q"
-    )
-    own = base.mark_tick(thickness=3, color=ARM_COLOURS[1]).encode(
-        x=alt.X("own_accuracy:Q", scale=scale)
-    )
-    return alt.layer(bars, ranges, own).properties(
-        autosize=PLOT_SIZE,
-        width=WIDE,
-        height=alt.Step(22),
-        title=title(
-            "Class by class",
-            ["bar: splice, line: 95 % over examples", "orange tick: the deep network itself"],
-        ),
-    )
-
-
 def confusion(counts: pl.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
     """Count what the splice says (to the right) of what the deep network says (a row a class).
 
@@ -149,7 +121,9 @@ def confusion(counts: pl.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
         (pl.col("count") / pl.col("count").sum().over("own")).alias("share"),
     )
     order = list(classes)
-    axis = {"labelLimit": 70, "ticks": False, "domain": False}
+    few = len(order) <= 12
+    # Every name where there is room for it, else those that don't overlap.
+    axis = {"labelLimit": 70, "ticks": False, "domain": False, "labelOverlap": not few}
     base = alt.Chart(named).encode(
         x=alt.X(
             "predicted_name:N",
@@ -185,7 +159,7 @@ def confusion(counts: pl.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
         ],
     )
     layers = [cells]
-    if len(order) <= 12:
+    if few:
         layers.append(
             base.mark_text(fontSize=10).encode(
                 text=alt.Text("count:Q", format=","),

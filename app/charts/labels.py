@@ -4,7 +4,7 @@ import altair as alt
 import polars as pl
 
 from app.charts.matched import MATCHED
-from app.charts.style import PANEL, PLOT_SIZE, QUIET, title
+from app.charts.style import PANEL, PLOT_SIZE, QUIET, stroke_legend, title
 
 # From true labels to random ones: blue to orange over violet, readable on white and near-black,
 # and in order for eyes that miss red or green.
@@ -66,9 +66,7 @@ def retention_by_noise(
                         domain=[each.replace("_", " ") for each in controls],
                         range=[DASHES[i % len(DASHES)] for i in range(len(controls))],
                     ),
-                    legend=alt.Legend(
-                        orient="top", columns=2, symbolType="stroke", symbolStrokeColor=QUIET
-                    ),
+                    legend=stroke_legend("top", columns=2),
                 ),
                 tooltip=[
                     alt.Tooltip("null:N"),

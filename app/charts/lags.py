@@ -40,8 +40,9 @@ def lag_profile(cells: pl.DataFrame, metric: str, chance: float, name: str) -> a
                 scheme="plasma",
                 domain=[-0.3 * latest, 1.2 * latest],
             ),
+            # A few of them, the last one always: its line is the highest.
             legend=alt.Legend(
-                orient="bottom", values=epochs[:: len(epochs) // 5 + 1], format=".3~g"
+                orient="bottom", values=epochs[:: -(len(epochs) // 5 + 1)][::-1], format=".3~g"
             ),
         ),
         tooltip=[alt.Tooltip("lag:Q", title="lag, epochs", format=".4~g"), *cell_tooltip()],

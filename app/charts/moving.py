@@ -56,7 +56,8 @@ def trajectory(
     )
     playing = alt.param(name="playing", value=False, bind=alt.binding_checkbox(name="play "))
     part, tick = alt.param(name="part", value=0), alt.param(name="tick", value=0)
-    scales = {name: _whole(points[name]) for name in ("x", "y")}
+    # An outline reaches beyond the points that it is drawn around.
+    scales = {name: _whole(points[name], contours[name]) for name in ("x", "y")}
     wide = _wide(points, images, last)
     colour = _colour(colouring, classes)
     layers = [
@@ -270,7 +271,8 @@ def _when(epochs: pl.DataFrame) -> alt.Chart:
     )
 
 
-def _whole(places: pl.Series) -> alt.Scale:
+def _whole(*places: pl.Series) -> alt.Scale:
     """Span all checkpoints: a scale of those shown alone would move with the slider."""
-    low, high = places.to_numpy().min(), places.to_numpy().max()
+    known = [each.to_numpy() for each in places if len(each)]
+    low, high = min(each.min() for each in known), max(each.max() for each in known)
     return alt.Scale(domain=[float(low), float(high)], nice=False, padding=8)

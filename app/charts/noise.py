@@ -10,6 +10,7 @@ from app.charts.style import (
     QUIET,
     WIDE,
     epoch_labels,
+    stroke_legend,
     title,
 )
 
@@ -142,15 +143,7 @@ def noise_alignment(means: pl.DataFrame, series: str, colour: str, lines: list[s
     y = alt.Y("value:Q", title="share of the drift", scale=scale, axis=alt.Axis(format=".0%"))
     shades = [colour, *[QUIET] * (len(lines) - 1)]
     dashes = [DASHES[number] for number in range(1, len(lines) + 1)]
-    legend = alt.Legend(
-        orient="bottom",
-        columns=2,
-        labelLimit=PANEL,
-        symbolType="stroke",
-        symbolSize=300,
-        symbolStrokeWidth=2,
-        symbolFillColor="transparent",
-    )
+    legend = stroke_legend(columns=2, colour=None)
     tooltip = [
         alt.Tooltip("of:N", title="of"),
         *_when(),

@@ -3,9 +3,10 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import ARM_COLOURS
+from app.charts.style import ARM_COLOURS, stroke_legend
 from app.charts.style import title as titled
 
+HEIGHT = 220
 RULES_AND_TICKS = "ticks: checkpoints; dotted rules: the learning rate changes"
 
 
@@ -33,13 +34,13 @@ def training_curves(
                 "run:N",
                 title=None,
                 scale=alt.Scale(domain=runs, range=ARM_COLOURS),
-                legend=alt.Legend(orient="bottom", columns=1, labelLimit=400),
+                legend=alt.Legend(orient="bottom", columns=1, labelLimit=260),
             ),
             strokeDash=alt.StrokeDash(
                 "split:N",
                 title=None,
                 scale=alt.Scale(domain=["train", "test"], range=[[1, 0], [5, 4]]),
-                legend=alt.Legend(orient="bottom"),
+                legend=stroke_legend("top", columns=2),
             ),
             tooltip=[
                 alt.Tooltip("run:N"),
@@ -76,4 +77,6 @@ def training_curves(
         f"{value.capitalize()} while training",
         ["solid: training set, dashed: test set; single trainings", RULES_AND_TICKS],
     )
-    return alt.layer(*layers).properties(height=340, title=heading)
+    # The height is that of the plot: a legend of many runs takes nothing from it.
+    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+    return alt.layer(*layers).properties(autosize=fit, height=HEIGHT, title=heading)

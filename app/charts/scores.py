@@ -12,6 +12,8 @@ ROW = 62
 # Streamlit fits title, axis and legend into the height of a chart that stretches.
 AROUND = 200
 MEAN = ", mean over seeds"
+# So many names of cuts stand level beside each other on a phone.
+LEVEL = 4
 
 
 def scores_by_depth(
@@ -34,7 +36,8 @@ def scores_by_depth(
     places = [place for arm in arms for place in (*runs_of[arm], arm + MEAN)]
     used = {*scores["run"], *means["run"]}
     offset = alt.XOffset("run:N", sort=[place for place in places if place in used])
-    x = alt.X("cut:N", sort=cuts, title="cut after block", axis=alt.Axis(labelAngle=-40))
+    angle = 0 if len(cuts) <= LEVEL else -40
+    x = alt.X("cut:N", sort=cuts, title="cut after block", axis=alt.Axis(labelAngle=angle))
     # All or nothing in sight, on every page.
     domain = alt.Scale(domain=alt.DomainUnionWith(unionWith=[0, 1]))
     y = alt.Y("score:Q", title=f"TC of {measure}", axis=alt.Axis(format=".2~f"), scale=domain)

@@ -11,6 +11,8 @@ from app.words import shortened
 # Two matrices and the two matched pictures stand in one row of a page 1,440 pixels wide.
 PANEL = 240
 LONGEST_TITLE = 60
+# Two names of so many characters stand beside each other below a panel.
+NARROW = 16
 # A plot that stands alone: with its axis it still fits a page 390 pixels wide.
 WIDE = 280
 # Streamlit's default fits axes and legends into the size; here the size is that of the plot,
@@ -57,19 +59,40 @@ def title(text: str, subtitle: str | list[str] = "") -> alt.TitleParams:
     return alt.TitleParams(text, subtitle=subtitle, anchor="start")
 
 
+def stroke_legend(
+    orient: str = "bottom", columns: int = 1, colour: str | None = QUIET
+) -> alt.Legend:
+    """Name dashes of lines by samples long enough to tell one dash from another.
+
+    ``colour`` None: the samples have that of the lines. ``orient``: not where names of arms or runs
+    stand: legends of one side lie beside each other, wider than a phone where names are long.
+    """
+    return alt.Legend(
+        orient=orient,
+        columns=columns,
+        labelLimit=PANEL,
+        symbolType="stroke",
+        symbolSize=600,
+        symbolStrokeWidth=2,
+        symbolFillColor="transparent",
+        symbolStrokeColor=alt.Undefined if colour is None else colour,
+    )
+
+
 def arm_colour(arms: list[str], shown: Iterable[str]) -> alt.Color:
     """Give each arm the colour of its place among ``arms``, on every chart of a study.
 
     The legend names those that are ``shown``.
     """
     present = set(shown)
+    narrow = all(len(arm) <= NARROW for arm in present)
     return alt.Color(
         "arm:N",
         title=None,
         scale=alt.Scale(domain=arms, range=ARM_COLOURS),
         legend=alt.Legend(
             orient="bottom",
-            columns=2,
+            columns=2 if narrow else 1,
             labelLimit=PANEL,
             symbolOpacity=1,
             values=[arm for arm in arms if arm in present],

@@ -9,6 +9,7 @@ from app.charts.style import (
     PLOT_SIZE,
     QUIET,
     epoch_labels,
+    stroke_legend,
     title,
 )
 
@@ -91,12 +92,21 @@ def pace(quality: pl.DataFrame) -> alt.Chart | alt.LayerChart:
 
 def turning(quality: pl.DataFrame) -> alt.Chart | alt.LayerChart:
     """Mean turning cosine by checkpoint, with what jitter and a random walk would give."""
-    nulls = pl.DataFrame({"value": [-0.5, 0.0], "of": ["independent jitter", "random walk"]})
-    rules = alt.Chart(nulls).mark_rule(strokeDash=[4, 3], color=QUIET).encode(y="value:Q")
-    words = (
+    nulls = pl.DataFrame({"value": [0.0, -0.5], "null": ["random walk", "independent jitter"]})
+    # Named in a legend: the curve may pass anywhere, also where words would stand beside a rule.
+    # Of a field of its own, else Vega-Lite makes one legend of this and the curve's colour.
+    rules = (
         alt.Chart(nulls)
-        .mark_text(align="left", dy=-6, color=QUIET)
-        .encode(x=alt.value(4), y="value:Q", text="of:N")
+        .mark_rule(color=QUIET)
+        .encode(
+            y="value:Q",
+            strokeDash=alt.StrokeDash(
+                "null:N",
+                title=None,
+                scale=alt.Scale(domain=nulls["null"].to_list(), range=[[6, 3], [2, 3]]),
+                legend=stroke_legend("top", columns=2),
+            ),
+        )
     )
     lines = _lines(quality, {"turning_cosine": "mean over examples"}, [-1, 1])
-    return _panel(alt.layer(lines, rules, words), "Turning cosine")
+    return _panel(alt.layer(lines, rules), "Turning cosine")

@@ -6,7 +6,6 @@ import streamlit as st
 from app import charts, controls, links
 from app.cached import ask
 from app.charts import epoch_label
-from app.charts.classes import NETWORK, SPLICE
 from app.views.figure import figure
 from app.views.scene import Scene
 
@@ -85,27 +84,25 @@ def _classes(scene: Scene, row: dict[str, object], name: str) -> None:
     cell = (row["shallow_step"], row["deep_step"])
     own = (row["deep_step"], row["deep_step"])
     same = (pl.col("dtype") == row["dtype"], pl.col("batch_size") == row["batch_size"])
-    asked = {SPLICE: cell} | ({NETWORK: own} if cell != own else {})
-    classes = pl.concat(
-        ask("per_class", *place, each).filter(*same).with_columns(pl.lit(of).alias("of"))
-        for of, each in asked.items()
-    )
+    run_id, *about = place
+    # Both parts are of one run.
+    classes = ask("stored_classes", run_id, run_id, *about, cell).filter(*same)
     if classes.is_empty():
         st.caption(
             "Predictions of single examples are not in the store for this cell (refined cells, or "
             "a set without labels), so there is no view by class."
         )
         return
-    basis = "Null: the deep part's own network, hollow. Intervals: 95 % over examples (Wilson)."
+    basis = "Null: the deep part's own network, ticks. Intervals: 95 % over examples (Wilson)."
     figure(
-        charts.by_class(classes, name),
+        charts.by_class(classes),
         classes,
         about=(
             "Accuracy of this cell class by class, beside that of the deep part's own network. "
             "Classes that fall far behind are those whose features have moved on."
         ),
         name=f"one cell by class, {name}, cut {scene.cut}",
-        provenance=scene.provenance("per_class", n=int(str(row["n"])), rest=basis),
+        provenance=scene.provenance("stored_classes", n=int(str(row["n"])), rest=basis),
     )
     flips = ask("prediction_pair", *place, own, cell).filter(*same)
     if not flips.is_empty():
@@ -113,6 +110,6 @@ def _classes(scene: Scene, row: dict[str, object], name: str) -> None:
             "right_to_wrong", "wrong_to_right", "n", "agreement"
         ).row(0)
         st.markdown(
-            f"Against its own network the splice changes **{100 * (1 - agreement):.1f} %** of "
+            f"Against its own network the splice changes **{1 - agreement:.1%}** of "
             f"{n:,} predictions: **{lost:,}** from right to wrong, **{won:,}** from wrong to right."
         )

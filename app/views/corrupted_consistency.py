@@ -11,14 +11,21 @@ from app.views.figure import figure
 from app.words import plain
 
 
+def followed(runs: pl.DataFrame) -> list[tuple[str, int]]:
+    """Kinds and severities of which the store has splices or scores of these runs."""
+    stored = ask("corrupted_retentions", tuple(runs["run_id"]))
+    scores = ask("corrupted_scores", tuple(runs["run_id"]))
+    both = pl.concat([each.select("corruption", "severity") for each in (stored, scores)])
+    return both.unique().sort("corruption", "severity").rows()
+
+
 def render(study: str, runs: pl.DataFrame, kind: tuple[str, int]) -> None:
     """Draw the section for one kind and severity; ``runs``: those of the study, in its order."""
     st.subheader("Does consistency extend to corrupted images?", anchor=False)
     stored = ask("corrupted_retentions", tuple(runs["run_id"]))
     scores = ask("corrupted_scores", tuple(runs["run_id"]))
     name = f"{kind[0]} {kind[1]}"
-    both = pl.concat([each.select("corruption", "severity") for each in (stored, scores)])
-    there = both.unique().sort("corruption", "severity").rows()
+    there = followed(runs)
     if kind not in there:
         has = ", ".join(f"{corruption} {severity}" for corruption, severity in there)
         st.info(

@@ -10,7 +10,7 @@ from app.exports import Provenance
 from app.views import corrupted_consistency
 from app.views.figure import figure
 from app.views.study_choice import choose_study
-from app.words import plain
+from app.words import counted, plain
 
 SAME_SET = ["n", "subset", "official"]
 CLEAN = "clean"
@@ -26,11 +26,14 @@ def render() -> None:
             chosen = stored
         else:
             arms = runs["arm"].unique(maintain_order=True).to_list()
-            rows = stored.join(runs.select("run_id", "arm", "name"), on="run_id").join(
+            named = runs.select("run_id", "arm", "name").join(
+                stored, on="run_id", maintain_order="left_right"
+            )
+            rows = named.join(
                 stored.select(SAME_SET).head(1), on=SAME_SET, how="semi", maintain_order="left"
             )
             chosen, heading = _checkpoint(rows)
-            kind = _kind(rows)
+            kind = _kind(rows, corrupted_consistency.followed(runs))
     if chosen.is_empty():
         st.info("Not in the store yet. Put this into the study, and `featdyn run` it again:")
         st.code('[[analyses]]\nkind = "corruptions"', language=None)
@@ -95,8 +98,11 @@ def _checkpoint(rows: pl.DataFrame) -> tuple[pl.DataFrame, str]:
     return of_run.filter(pl.col("step") == int(step)), heading
 
 
-def _kind(rows: pl.DataFrame) -> tuple[str, int]:
-    """Draw the choice of the corruption that is followed, along training and in splices."""
+def _kind(rows: pl.DataFrame, spliced: list[tuple[str, int]]) -> tuple[str, int]:
+    """Draw the choice of the corruption that is followed, along training and in splices.
+
+    Usually the last one of those that are ``spliced``, so that both have something to show.
+    """
     found = (
         rows.filter(pl.col("corruption") != "none")
         .select("corruption", "severity")
@@ -105,7 +111,8 @@ def _kind(rows: pl.DataFrame) -> tuple[str, int]:
         .rows()
     )
     sets = {f"{kind} {severity}": (kind, severity) for kind, severity in found}
-    return sets[controls.select("Corruption followed", "kind", list(sets), list(sets)[-1])]
+    usual = [name for name, each in sets.items() if each in spliced] or list(sets)
+    return sets[controls.select("Corruption followed", "kind", list(sets), usual[-1])]
 
 
 def _along_training(rows: pl.DataFrame, kind: tuple[str, int]) -> pl.DataFrame:
@@ -124,6 +131,6 @@ def _finding(chosen: pl.DataFrame) -> None:
     clean = 100 * float(chosen.filter(pl.col("corruption") == "none")["accuracy"].item())
     st.markdown(
         f"Clean images: **{clean:.1f}%** right. Corrupted ones: **{mean:.1f}%** on average over "
-        f"{len(by_kind)} kinds and their severities, least under {plain(worst.replace('_', ' '))}, "
-        f"**{100 * least:.1f}%**."
+        f"{counted(len(by_kind), 'kind')} and severities, least under "
+        f"{plain(worst.replace('_', ' '))}, **{100 * least:.1f}%**."
     )

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app import controls, exports
 from app.cached import ask, ask_in_sql, store_revision
-from app.words import plain
+from app.words import counted, plain
 from store import sandbox
 
 ROWS = 100
@@ -46,7 +46,7 @@ def _query() -> None:
         return
     st.dataframe(frame, hide_index=True)
     more = f", cut off at {limits.rows:,}: aggregate, or filter" if cut else ""
-    st.caption(f"{len(frame):,} rows{more}.")
+    st.caption(f"{counted(len(frame), 'row')}{more}.")
     record = {
         "sql": sql,
         "cut_off": cut,
@@ -66,8 +66,8 @@ def _views(columns: pl.DataFrame) -> None:
     rows = ask("preview", view, ROWS)
     st.dataframe(rows, hide_index=True)
     st.caption(
-        f"The first {len(rows):,} rows of `{view}`. docs/store.md describes each column: its type, "
-        "unit, range, and the view's key."
+        f"The first {counted(len(rows), 'row')} of `{view}`. docs/store.md describes each column: "
+        "its type, unit, range, and the view's key."
     )
     with st.expander(f"Columns of {view}"):
         st.dataframe(columns.filter(pl.col("view") == view).drop("view"), hide_index=True)

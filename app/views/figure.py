@@ -45,6 +45,8 @@ def figure(
     theme = st.context.theme.type or "light"
     # Single marks have no names of their own for a screen reader; the chart has one.
     drawn = chart.configure_title(subtitleColor=SUBTITLE[theme]).configure_mark(aria=False)
+    # A label stands at its tick, also at the ends, where Streamlit would push it inwards.
+    drawn = drawn.configure_axis(labelFlush=False)
     with st.container(width=width, gap="xxsmall"):
         if moving is not None:
             st.vega_lite_chart(moving(drawn), width=width, alt=name)

@@ -37,7 +37,7 @@ def classes(outcome: Outcome, provenance: Provenance) -> None:
         return
     with st.container(horizontal=True, gap="large"):
         figure(
-            charts.class_bars(outcome.per_class),
+            charts.by_class(outcome.per_class),
             outcome.per_class,
             about=(
                 "Accuracy of this splice class by class, beside that of the deep network itself. "

@@ -8,7 +8,7 @@ from app import labels as rules
 from app.cached import ask
 from app.views.figure import figure
 from app.views.scene import Scene, choose
-from app.words import plain
+from app.words import counted, plain
 from featdyn_engine.domain import CONTROLS
 
 EXAMPLE = """[[arms]]
@@ -104,11 +104,10 @@ def _pictures(
     with st.container(horizontal=True, gap="medium"):
         for matched_by in findings.MATCHED_BY:
             if points[matched_by].null_count() < len(points):
+                bands = rules.bands(nulls, matched_by)
                 figure(
-                    charts.retention_by_noise(
-                        points, rules.bands(nulls, matched_by), matched_by, noise, permuted
-                    ),
-                    points,
+                    charts.retention_by_noise(points, bands, matched_by, noise, permuted),
+                    rules.with_nulls(points, bands),
                     about=ABOUT_MATCHED[matched_by],
                     name="retention by share of random labels against "
                     f"{matched_by.replace('_', ' ')}",
@@ -147,7 +146,7 @@ def _pictures(
         st.caption(
             "Grey: nulls, at the accuracy and displacement of the step that they stand in for; "
             "bands from the lowest to the highest 95 % limit over examples of "
-            f"{nulls['run_id'].n_unique()} runs."
+            f"{counted(nulls['run_id'].n_unique(), 'run')}."
         )
     if points["displacement"].null_count() == len(points):
         st.caption(

@@ -9,7 +9,7 @@ from app.charts import epoch_label
 from app.views import contrast
 from app.views.scene import Scene, headline
 from app.views.study_choice import choose_study
-from app.words import plain
+from app.words import counted, plain
 
 # A kind of work, the page that shows it, and the question that it answers.
 QUESTIONS = {
@@ -73,7 +73,7 @@ def _contrast(scene: Scene, runs: pl.DataFrame) -> None:
     contrast.said(points, arms)
     links.to(
         "consistency",
-        "Every cut, metric, normalisation and control of this study",
+        "Every cut, metric and control",
         ":material/grid_on:",
         study=scene.study,
     )
@@ -116,7 +116,8 @@ def _questions(study: str) -> None:
             with st.container(border=True, width=STUDY_CARD):
                 row = contents[kind]
                 st.markdown(f"**{question}**")
-                st.caption(f"{row['rows']:,} rows of {row['units']:,} units of work")
+                units = "unit" if row["units"] == 1 else "units"
+                st.caption(f"{counted(row['rows'], 'row')} of {row['units']:,} {units} of work")
                 links.to(path, "Look", ":material/arrow_forward:", study=study)
 
 
@@ -131,8 +132,9 @@ def _studies() -> None:
     totals = found.select(pl.col("runs", "finished", "failed", "checkpoints").sum()).row(0)
     runs, finished, failed, checkpoints = totals
     st.caption(
-        f"{len(found):,} {'study' if len(found) == 1 else 'studies'}; {finished:,} of {runs:,} "
-        f"runs finished{f', {failed:,} failed' if failed else ''}; {checkpoints:,} checkpoints; "
+        f"{len(found):,} {'study' if len(found) == 1 else 'studies'}; {finished:,} of "
+        f"{counted(runs, 'run')} finished{f', {failed:,} failed' if failed else ''}; "
+        f"{counted(checkpoints, 'checkpoint')}; "
         f"revision {store_revision():,} of the store."
     )
     if len(found) > MOST_CARDS:
@@ -145,7 +147,7 @@ def _studies() -> None:
                 failures = f", {row['failed']} failed" if row["failed"] else ""
                 st.caption(
                     f"{_listed(row['datasets'])}; {_listed(row['networks'])}; arms: "
-                    f"{_listed(row['arms'])}. {row['finished']} of {row['runs']} runs "
-                    f"finished{failures}."
+                    f"{_listed(row['arms'])}. {row['finished']:,} of "
+                    f"{counted(row['runs'], 'run')} finished{failures}."
                 )
                 links.to("runs", "Runs", ":material/timeline:", study=row["study"])

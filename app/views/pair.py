@@ -7,6 +7,7 @@ from app import charts, controls
 from app.selection import against_control
 from app.views.figure import figure
 from app.views.scene import Scene
+from app.words import counted
 
 
 def render(scene: Scene, at_cut: pl.DataFrame, names: dict[str, str]) -> None:
@@ -17,7 +18,10 @@ def render(scene: Scene, at_cut: pl.DataFrame, names: dict[str, str]) -> None:
     st.subheader("Difference of two runs", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         first = controls.select("Run", "first", present, present[0], lambda key: names[key])
-        second = controls.select("minus", "second", present, present[-1], lambda key: names[key])
+        # The first run of another arm: of the same seed, where the study has it.
+        others = [run_id for run_id in present if scene.arms[run_id] != scene.arms[present[0]]]
+        usual = (others or present[1:])[0]
+        second = controls.select("minus", "second", present, usual, lambda key: names[key])
     own, other = (at_cut.filter(pl.col("run_id") == run) for run in (first, second))
     cells = against_control(own, other.with_columns(pl.lit(first).alias("run_id")), scene.metric)
     shared = cells["difference"].count()
@@ -36,6 +40,8 @@ def render(scene: Scene, at_cut: pl.DataFrame, names: dict[str, str]) -> None:
         provenance=scene.provenance(
             "splice_cells",
             n=max(cells["n"].to_list()),
-            rest=f"Null: 0. {shared:,} cells in common; two single trainings, no interval.",
+            rest=(
+                f"Null: 0. {counted(shared, 'cell')} in common; two single trainings, no interval."
+            ),
         ),
     )

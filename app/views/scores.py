@@ -225,7 +225,8 @@ def _cell_by_cell(scene: Scene, at_cut: pl.DataFrame, here: pl.DataFrame) -> Non
         if of_control.is_empty():
             norms = sorted(set(here.filter(pl.col("control") == control)["norm"]))
             st.caption(f"Its cells are there under {' and '.join(norms)}: choose that above.")
-        for run_id in of_control["run_id"].unique(maintain_order=True):
+        controlled = set(of_control["run_id"])
+        for run_id in [run_id for run_id in scene.names if run_id in controlled]:
             of_run = at_cut.filter(pl.col("run_id") == run_id)
             cells = against_control(of_run, of_control, scene.metric)
             figure(

@@ -27,7 +27,7 @@ from store.queries.memory import (
     transfer_gaps,
 )
 from store.queries.noise import noise_alignment, noise_spectra, noise_tests
-from store.queries.predictions import per_class, prediction_pair
+from store.queries.predictions import prediction_pair
 from store.queries.probes import probe_agreement, probe_points, probes
 from store.queries.replay import replay
 from store.queries.retentions import corrupted_retentions, retentions
@@ -97,7 +97,6 @@ __all__ = [
     "noise_spectra",
     "noise_tests",
     "orphan_rows",
-    "per_class",
     "prediction_pair",
     "preview",
     "probe_agreement",

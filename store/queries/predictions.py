@@ -1,4 +1,4 @@
-"""Questions about single examples: two cells against each other, one cell class by class."""
+"""A question about single examples: two cells against each other."""
 
 import duckdb
 import polars as pl
@@ -44,41 +44,4 @@ def prediction_pair(
         FROM examples GROUP BY dtype, batch_size ORDER BY dtype, batch_size
         """,
         [run_id, eval_id, cut, norm, *first, *second],
-    )
-
-
-def per_class(
-    connection: duckdb.DuckDBPyConnection,
-    run_id: str,
-    eval_id: str,
-    cut: str,
-    norm: str,
-    cell: list[int],
-) -> pl.DataFrame:
-    """Accuracy of one cell of a run, (shallow step, deep step), class by class.
-
-    Classes without an example in the set have no row. Intervals: Wilson, 95 %, over examples.
-    """
-    return frame(
-        connection,
-        """
-        WITH examples AS (
-            SELECT p.dtype, p.batch_size, e.class_names, unnest(p.predicted) AS predicted,
-                   unnest(e.targets) AS target
-            FROM predictions AS p JOIN evaluations AS e USING (eval_id)
-            WHERE p.run_id = ? AND p.eval_id = ? AND p.cut = ? AND p.norm = ?
-              AND p.control = 'none' AND p.shallow_step = ? AND p.deep_step = ?
-        ),
-        classes AS (
-            SELECT dtype, batch_size, target AS class,
-                   any_value(class_names[target::INTEGER + 1]) AS class_name, count(*) AS n,
-                   count(*) FILTER (predicted = target) AS correct
-            FROM examples WHERE target IS NOT NULL
-            GROUP BY dtype, batch_size, target
-        )
-        SELECT dtype, batch_size, class, class_name, n, correct, correct / n AS accuracy,
-               wilson_low(correct, n) AS accuracy_low, wilson_high(correct, n) AS accuracy_high
-        FROM classes ORDER BY dtype, batch_size, class
-        """,
-        [run_id, eval_id, cut, norm, *cell],
     )

@@ -144,23 +144,28 @@ def test_a_matrix_that_can_be_clicked_selects_steps_and_keeps_its_layers() -> No
     assert "params" not in matrix.to_dict()
 
 
-def test_a_class_has_a_row_for_the_splice_and_one_for_its_network() -> None:
+def test_a_class_has_a_bar_for_the_splice_and_a_tick_for_its_network() -> None:
     rows = pl.DataFrame(
         {
-            "class_name": ["cat", "dog"] * 2,
-            "of": ["splice"] * 2 + ["the deep part's own network"] * 2,
+            "class": [1, 0],
+            "class_name": ["ant", "cat"],
             "n": 10,
-            "correct": 5,
             "accuracy": 0.5,
             "accuracy_low": 0.2,
             "accuracy_high": 0.8,
+            "own_accuracy": 0.9,
         }
     )
-    spec = charts.by_class(rows, "arm").to_dict()
-    dots = spec["layer"][1]["encoding"]
-    assert dots["x"]["scale"]["domain"] == [0, 1]
-    assert dots["y"]["sort"] == ["cat", "dog"]
-    assert dots["yOffset"]["sort"][-1] == "splice"
+    spec = charts.by_class(rows).to_dict()
+    bar, interval, own = (layer["encoding"] for layer in spec["layer"])
+    assert [x["x"]["field"] for x in (bar, interval, own)] == [
+        "accuracy",
+        "accuracy_low",
+        "own_accuracy",
+    ]
+    assert bar["x"]["scale"]["domain"] == [0, 1]
+    # In the order of the classes, not of the alphabet.
+    assert bar["y"]["sort"] == ["cat", "ant"]
 
 
 @pytest.mark.parametrize(("epoch", "label"), [(0.0, "0"), (12.0, "12"), (0.25, "0.25")])
@@ -316,3 +321,43 @@ def test_barriers_tell_the_whole_network_from_the_shallow_part() -> None:
     rows = next(iter(spec["datasets"].values()))
     assert [row["moves"] for row in rows] == ["whole network", "shallow part alone"]
     assert spec["layer"][0]["encoding"]["strokeDash"]["field"] == "moves"
+
+
+def test_names_of_arms_that_are_too_long_for_a_phone_stand_below_each_other() -> None:
+    def columns(arms: list[str]) -> int:
+        spec = charts.horizon(pl.DataFrame({"arm": arms, "horizon": [1] * len(arms)}), arms, 0.01)
+        found: int = spec.to_dict()["layer"][0]["encoding"]["color"]["legend"]["columns"]
+        return found
+
+    assert columns(["true labels", "random labels"]) == 2
+    assert columns(["true labels", "frozen, cut stage1.2, from_epoch 3"]) == 1
+
+
+def test_a_legend_of_many_runs_takes_no_height_from_their_curves() -> None:
+    metrics = pl.DataFrame(
+        [
+            {"run_id": "r", "run": "r", "mode": mode, "split": "train", "labels": "true"}
+            | {"epoch": float(e), "step": e, "accuracy": 0.5, "loss": 1.0, "lr": 0.1}
+            for mode in ("eval", "running")
+            for e in range(3)
+        ]
+    )
+    checkpoints = metrics.select("epoch", "step").unique()
+    spec = charts.training_curves(metrics, checkpoints, ["r"], "loss", "loss").to_dict()
+    # Fitted to the page's width alone: "fit" would take legend and title out of the height.
+    assert spec["autosize"]["type"] == "fit-x"
+
+
+def test_the_last_deep_part_is_in_the_legend_of_lag_profiles() -> None:
+    spec = charts.lag_profile(cells(), "accuracy", 0.1, "arm").to_dict()
+    colours = [layer["encoding"]["color"] for layer in spec["layer"]]
+    (legend,) = [each["legend"] for each in colours if "legend" in each]
+    assert legend["values"][-1] == max(STEPS) / 5
+
+
+@pytest.mark.parametrize(("classes", "every"), [(10, True), (40, False)])
+def test_a_confusion_names_every_class_where_there_is_room(classes: int, every: bool) -> None:
+    counts = pl.DataFrame({"own": [0], "predicted": [1], "count": [3]})
+    spec = charts.confusion(counts, tuple(f"class {k}" for k in range(classes))).to_dict()
+    axis = spec["layer"][0]["encoding"]["x"]["axis"]
+    assert axis["labelOverlap"] is not every

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from app import retained
-from app.charts import slopes
+from app.charts import corruption_over_time, slopes
 from store.results import ingest
 from tests.app.test_views import opened, text_of
 from tests.store import cube
@@ -65,6 +65,24 @@ def with_snow(home: Path) -> str:
     ]
     ingest(home, parts)
     return "snow 2"
+
+
+def test_the_corruption_that_is_followed_has_splices_where_any_has(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleet = "8" * 12
+    kind = {"eval_id": sleet, "corruption": "sleet", "severity": 2}
+    rows = [r | kind for r in cube.corruption_rows(cube.TRUE) if r["eval_id"] == cube.FOGGY]
+    sets = [cube.evaluation_row(cube.FOGGY) | {"eval_id": sleet, "corruption": "sleet"}]
+    parts = [
+        cube.write(own_home, "evaluations", "sleet", sets, None),
+        cube.write(own_home, "corruptions", "sleet", rows, cube.TRUE),
+    ]
+    ingest(own_home, parts)
+    test = opened("corruption", own_home, monkeypatch)
+    (followed,) = [each for each in test.selectbox if each.label == "Corruption followed"]
+    assert (followed.options[-1], followed.value) == ("sleet 2", "fog 2")
+    assert "No splices on" not in text_of(test)
 
 
 def test_the_slopes_are_those_of_the_corruption_that_was_chosen(
@@ -154,3 +172,22 @@ def test_without_corruptions_the_page_says_what_to_write_into_the_study(
     test = opened("corruption", tmp_path, monkeypatch)
     assert not test.exception
     assert 'kind = "corruptions"' in test.code[0].value
+
+
+def test_long_names_of_arms_make_no_picture_wider_than_a_phone() -> None:
+    import vl_convert
+
+    arms = ["true labels", *(f"frozen, cut stage{k}.2, from_epoch 3" for k in (1, 2))]
+    rows = pl.DataFrame(
+        [
+            {"run_id": arm, "arm": arm, "epoch": epoch, "step": epoch, "set": of}
+            | {"corruption": of, "severity": 5, "n": 10, "accuracy": 0.5}
+            | {"accuracy_low": 0.4, "accuracy_high": 0.6}
+            for arm in arms
+            for of in ("clean", "gaussian_noise 5")
+            for epoch in (0, 40)
+        ]
+    )
+    drawn = vl_convert.vegalite_to_svg(corruption_over_time(rows, arms).to_dict())
+    # 390 pixels less the page's margins.
+    assert float(drawn.split('width="')[1].split('"')[0]) < 358

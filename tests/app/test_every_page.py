@@ -60,6 +60,7 @@ def test_an_empty_store_says_what_to_run(
     assert not test.exception
     words = [code.value for code in test.code] + [info.value for info in test.info]
     assert any("make demo" in each for each in words)
+    assert len(test.header) == 1
     assert not (tmp_path / "none").exists()
 
 
@@ -91,6 +92,7 @@ def test_a_store_of_a_newer_schema_says_to_upgrade(
     test = opened(path, newer_home, monkeypatch)
     assert not test.exception
     assert "upgrade" in test.error[0].value
+    assert len(test.header) == 1
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -73,6 +73,15 @@ def test_a_null_without_displacement_has_no_band() -> None:
     assert labels.bands(nulls, "displacement").is_empty()
 
 
+def test_the_files_of_a_picture_hold_the_bands_behind_it() -> None:
+    bands = labels.bands(null("a", 0.0, [0.2, 0.6]), "own_accuracy")
+    points = pl.DataFrame({"run": ["x"], "own_accuracy": [0.3], "retention": [0.9]})
+    found = labels.with_nulls(points, bands)
+    assert found["row"].to_list() == ["run", *["band of a null"] * len(bands)]
+    assert found.filter(row="run").select(points.columns).equals(points)
+    assert found.filter(row="band of a null").select(bands.columns).equals(bands)
+
+
 def said(level: float, **ranges: Any) -> str:
     points = pl.concat([run("true", lambda a, d: 0.9), run("noisy", lambda a, d: level, **ranges)])
     return labels.headline([findings.compared(points, "true", "noisy")])

@@ -92,7 +92,29 @@ def test_the_plane_stands_still_while_the_slider_moves() -> None:
     found = layers(chart(classes=("a", "b")).to_dict())
     for name in ("contours", "trails", "heads", "touched"):
         assert found[name]["encoding"]["x"]["scale"]["domain"] == [0, 6]
-        assert found[name]["encoding"]["y"]["scale"]["domain"] == [1, 1]
+        assert found[name]["encoding"]["y"]["scale"]["domain"] == [0, 1]
+
+
+def test_outlines_lie_within_the_plane_whole() -> None:
+    # Stored as narrower numbers than the points.
+    wider = CONTOURS.with_columns(
+        pl.Series("x", [-2.0, 9.0, -2.0], pl.Float32), pl.Series("y", [0.0, 3.0, 0.0], pl.Float32)
+    )
+    for frame in layers(chart(contours=wider).to_dict()).values():
+        if "x" in frame["encoding"] and "scale" in frame["encoding"]["x"]:
+            assert frame["encoding"]["x"]["scale"]["domain"] == [-2, 9]
+            assert frame["encoding"]["y"]["scale"]["domain"] == [0, 3]
+
+
+def test_what_the_turning_is_held_against_is_named_beside_the_plot_not_in_it() -> None:
+    quality = pl.DataFrame({"step": [0, 5], "epoch": [0.0, 1.0], "turning_cosine": [None, 0.1]})
+    spec = charts.turning(quality).to_dict()
+    assert [layer["mark"]["type"] for layer in spec["layer"]] == ["line", "rule"]
+    dash = spec["layer"][1]["encoding"]["strokeDash"]
+    assert dash["scale"]["domain"] == ["random walk", "independent jitter"]
+    assert dash["legend"]["orient"] == "top"
+    # One field would be one legend, without the samples of the dashes.
+    assert dash["field"] != spec["layer"][0]["encoding"]["color"]["field"]
 
 
 def test_a_class_has_the_colour_of_its_number_whichever_are_shown() -> None:

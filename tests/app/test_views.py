@@ -183,7 +183,7 @@ def test_everything_the_store_holds_has_its_picture(
         "At equal accuracy",
         "At equal displacement",
         # One cell, and the difference of two runs.
-        "true, seed 0",
+        "Class by class",
         "true, seed 0",
         "Score TC by depth",
         "Excess over each control, stem",

@@ -5,7 +5,7 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.words import LONGEST, plain, shortened
+from app.words import LONGEST, counted, plain, shortened
 
 
 def test_ordinary_names_stay_as_they_are() -> None:
@@ -35,3 +35,8 @@ def test_whatever_comes_is_one_bounded_line_without_bare_markup(text: str) -> No
     assert len(shown) <= LONGEST
     assert shown == " ".join(shown.split())
     assert not re.search(r"(?<!\\)(\\\\)*[`*_\[\]<>~$#|!&:]", plain(text))
+
+
+def test_one_is_not_several() -> None:
+    found = [counted(number, "run") for number in (0, 1, 2, 1200)]
+    assert found == ["0 runs", "1 run", "2 runs", "1,200 runs"]

@@ -1,20 +1,15 @@
 """A running app and a browser page that fails the test on any console error."""
 
 import os
-import socket
 import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser import chromium
+from tests.browser import chromium, served
 
-ROOT = Path(__file__).parents[2]
 # Streamlit asks for these beside a sub-page's path on a direct visit, and is answered 404.
 HARMLESS = ("/_stcore/health", "/_stcore/host-config")
 
@@ -37,38 +32,16 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[[Path], str]]:
     """Start the app on a home; returns its address. One process a home, ended with the session."""
-    processes: dict[Path, tuple[subprocess.Popen[bytes], str]] = {}
+    running: dict[Path, tuple[subprocess.Popen[bytes], str]] = {}
 
     def start(home: Path) -> str:
-        if home in processes:
-            return processes[home][1]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "streamlit", "run", "app/main.py"]
-        command += ["--server.port", str(port), "--server.address", "127.0.0.1"]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, "FEATDYN_HOME": str(home)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        address = f"http://127.0.0.1:{port}"
-        processes[home] = (process, address)
-        deadline = time.monotonic() + 180
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
-                return address
-            except OSError:
-                assert time.monotonic() < deadline, "the app did not start within 180 s"
-                time.sleep(0.2)
+        if home not in running:
+            running[home] = served.serve(home)
+        return running[home][1]
 
     yield start
-    for process, _ in processes.values():
-        process.terminate()
-        process.wait(timeout=20)
+    for process, _ in running.values():
+        served.end(process)
 
 
 @pytest.fixture

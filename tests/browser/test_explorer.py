@@ -5,6 +5,7 @@ import json
 import zipfile
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
@@ -69,11 +70,14 @@ def test_each_file_of_a_figure_opens_again(page: Any, serve: Any, cube_home: Pat
             button.click()
         path = arriving.value.path()
         found[arriving.value.suggested_filename.rsplit(".", 1)[1]] = Path(path).read_bytes()
-    assert b"<svg" in found["svg"]
+    assert ElementTree.fromstring(found["svg"]).tag.endswith("}svg")
     assert Image.open(io.BytesIO(found["png"])).width > 500
     assert len(pl.read_csv(io.BytesIO(found["csv"]))) == 12
     assert len(pl.read_parquet(io.BytesIO(found["parquet"]))) == 12
     archive = zipfile.ZipFile(io.BytesIO(found["zip"]))
+    assert archive.testzip() is None
+    endings = {name.rsplit(".", 1)[1] for name in archive.namelist()}
+    assert endings == {"svg", "png", "csv", "parquet", "json"}
     record = json.loads(archive.read("provenance.json"))
     assert record["study"] == "by-hand"
     assert record["run_ids"][0] == "a" * 12

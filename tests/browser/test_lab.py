@@ -1,4 +1,4 @@
-"""From a cell of a heatmap by its link into the Splice lab, and there to another checkpoint."""
+"""From the overview to a cell, by its link into the Splice lab, and there to another checkpoint."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,9 @@ pytestmark = pytest.mark.browser
 def test_a_click_on_a_cell_opens_it_and_a_click_on_the_curve_moves_on(
     page: Any, serve: Any, tiny_home: Path
 ) -> None:
-    open_page(page, f"{serve(tiny_home)}/consistency?split=test", "Temporal consistency")
+    open_page(page, serve(tiny_home), "How features move")
+    page.get_by_text("Every cut, metric").click(timeout=2 * WAIT)
+    page.get_by_role("heading", name="Temporal consistency").wait_for(timeout=WAIT)
     charts(page).first.locator("canvas, svg").first.wait_for(timeout=3 * WAIT)
     page.wait_for_timeout(1000)
     box = charts(page).first.locator("canvas, svg").first.bounding_box()

@@ -17,6 +17,14 @@ def test_play_begins_anew_and_goes_on_until_it_is_stopped(
     slider = page.locator("input[type=range][name=at]")
     slider.wait_for(timeout=WAIT)
     assert slider.input_value() == "3"
+    # By hand: a step back is drawn anew, and no server is asked.
+    picture = page.locator("[data-testid='stVegaLiteChart'] canvas").first
+    last = picture.screenshot()
+    slider.press("ArrowLeft")
+    assert slider.input_value() == "2"
+    page.wait_for_timeout(500)
+    assert picture.screenshot() != last
+    slider.press("ArrowRight")
     play = page.locator("input[type=checkbox][name=playing]")
     play.check()
     for checkpoint in "01":

@@ -136,7 +136,7 @@ def test_runs_page_draws_curves_and_table(page: Any, serve: Any, tiny_home: Path
 
 def test_an_empty_store_says_which_command_to_run(page: Any, serve: Any, tmp_path: Path) -> None:
     address = serve(tmp_path / "empty")
-    for path, heading in (("", "Overview"), ("/consistency", "Temporal consistency")):
+    for path, heading in (("", "How features move"), ("/consistency", "Temporal consistency")):
         open_page(page, address + path, heading)
         page.get_by_text("make demo").first.wait_for(timeout=WAIT)
 

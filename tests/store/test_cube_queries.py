@@ -301,16 +301,6 @@ def test_without_targets_a_pair_still_agrees_but_no_flip_is_known(own_cube_home:
     ingest(own_cube_home, [cube.write(own_cube_home, "evaluations", cube.TEST, [row], None)])
     with reading(own_cube_home) as connection:
         found = queries.prediction_pair(connection, *OF_RUN, [0, 10], [0, 10])
-        assert queries.per_class(connection, *OF_RUN, [0, 10]).is_empty()
+        run_id, *about = OF_RUN
+        assert queries.stored_classes(connection, run_id, run_id, *about, [0, 10]).is_empty()
     assert found.rows() == [("float32", 250, cube.N, 1.0, None, None)]
-
-
-def test_classes_are_counted_one_by_one(store: duckdb.DuckDBPyConnection) -> None:
-    found = queries.per_class(store, *OF_RUN, [20, 40])
-    right = [
-        sum(p == y == k for p, y in zip(cube.predicted(cell(20, 40)), cube.TARGETS, strict=True))
-        for k in range(3)
-    ]
-    expected = [(k, cube.CLASSES[k], 10, right[k], right[k] / 10) for k in range(3)]
-    assert found.select("class", "class_name", "n", "correct", "accuracy").rows() == expected
-    assert sum(right) == cube.correct(cell(20, 40))

@@ -46,6 +46,8 @@ def test_a_cell_is_that_of_its_two_runs(
         members = [i for i, y in enumerate(cube.TARGETS) if y == each["class"]]
         assert each["class_name"] == cube.CLASSES[each["class"]]
         assert each["correct"] == sum(said[i] == each["class"] for i in members)
+        assert each["n"] == len(members)
+        assert each["accuracy"] == each["correct"] / each["n"]
         right = sum(own()[i] == each["class"] for i in members)
         assert each["own_accuracy"] == pytest.approx(right / len(members))
 

@@ -141,11 +141,6 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         "dtype batch_size n agreement right_to_wrong wrong_to_right",
         ["dtype", "batch_size"],
     ),
-    "per_class": (
-        (*OF_RUN, [0, 10]),
-        "dtype batch_size class class_name n correct accuracy accuracy_low accuracy_high",
-        ["dtype", "batch_size", "class"],
-    ),
     "stored_cell": (
         OF_PAIR,
         "control dtype batch_size target_half_width n correct accuracy accuracy_low accuracy_high "

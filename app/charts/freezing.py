@@ -19,6 +19,7 @@ MARKS = {
     REPLAY: "hollow",
     CURRENT: "hollow squares",
 }
+CROWD = 0.1
 SHAPES = {FROZEN: "circle", DEEP: "square", FINAL: "diamond", REPLAY: "circle", CURRENT: "square"}
 
 
@@ -56,6 +57,21 @@ def _tooltip() -> list[alt.Tooltip]:
     ]
 
 
+def side_by_side(disturbed: pl.DataFrame) -> pl.DataFrame:
+    """Put a column ``place`` beside: the epoch, moved a little where conditions share one.
+
+    Bars of equal place would hide each other. The whole of a crowd takes a tenth of the axis.
+    """
+    widest = disturbed["frozen_from_epoch"].to_numpy().max()
+    at_epoch = pl.col("frozen_depth").len().over("frozen_from_epoch")
+    order = pl.struct("frozen_depth", "kind").rank("ordinal").over("frozen_from_epoch")
+    share = (order - (at_epoch + 1) / 2) / at_epoch
+    # One epoch alone has no axis yet: a crowd there is one epoch wide.
+    several = disturbed["frozen_from_epoch"].n_unique() > 1
+    room = CROWD * widest if several else 1.0
+    return disturbed.with_columns((pl.col("frozen_from_epoch") + share * room).alias("place"))
+
+
 def freezing(conditions: pl.DataFrame, axis: str = "final test accuracy") -> alt.LayerChart:
     """Draw final accuracy against the freezing step, one line a depth, of one setting.
 
@@ -65,7 +81,7 @@ def freezing(conditions: pl.DataFrame, axis: str = "final test accuracy") -> alt
     95 % over seeds.
     """
     named = kinds(conditions)
-    disturbed = named.filter(pl.col("kind").is_not_null())
+    disturbed = side_by_side(named.filter(pl.col("kind").is_not_null()))
     reference = named.filter(pl.col("kind").is_null())
     used = [kind for kind in DASHES if kind in set(disturbed["kind"])]
     # Nothing lies on the edge: the unfrozen run is often the highest of all.
@@ -79,9 +95,9 @@ def freezing(conditions: pl.DataFrame, axis: str = "final test accuracy") -> alt
     depths = sorted(disturbed["frozen_depth"].unique())
     base = alt.Chart(disturbed).encode(
         x=alt.X(
-            "frozen_from_epoch:Q",
+            "place:Q",
             title="held still from epoch",
-            scale=alt.Scale(domainMin=0, padding=10),
+            scale=alt.Scale(padding=10),
             axis=alt.Axis(format=".4~g", tickMinStep=1),
         ),
         color=alt.Color(

@@ -42,9 +42,12 @@ def render() -> None:
     scene = choose(["accuracy", "agreement"])
     if scene is None:
         return
-    settings = rules.changed(ask("arm_settings", scene.study))
     quantities = ask(
         "sensitivity", scene.study, scene.shown.eval_ids, scene.cut, scene.norms, scene.measure
+    )
+    # Arms that no cube was asked for, frozen ones for instance, are no part of the question.
+    settings = rules.changed(ask("arm_settings", scene.study)).filter(
+        pl.col("arm").is_in(quantities["arm"].to_list())
     )
     if quantities.is_empty() or len(settings) < 2:
         st.info("No scores of several arms on this set at this cut yet. A study sweeps them so:")

@@ -82,8 +82,8 @@ def _mean(row: dict[str, Any]) -> Mean:
 
 def stable(gallery: Gallery, split: str) -> Finding:
     """Claim 1 on the training set, claim 3 on the test set: TC of the first arm at every cut."""
-    if not gallery.cuts:
-        return Finding(("No cube was computed.",), UNTOLD)
+    if split not in gallery.clean_sets:
+        return Finding((f"No splice was scored on the {split} set.",), UNTOLD)
     scores = _scores(gallery, split)
     arm = gallery.arms[0]
     every = _by_cut(gallery, split)
@@ -143,7 +143,7 @@ def collapse(gallery: Gallery) -> Finding:
     noise = dict(gallery.runs.select("arm", "label_noise").iter_rows())
     first, noisiest = gallery.arms[0], max(gallery.arms, key=lambda arm: noise[arm])
     arms = [first, noisiest]
-    if noise[first] == noise[noisiest]:
+    if noise[first] == noise[noisiest] or "train" not in gallery.clean_sets:
         return Finding(("No arm of the study has other labels.",), UNTOLD)
     cut = usual_cut(gallery.cuts)
     points = gallery.points("train", cut).filter(pl.col("arm").is_in(arms))

@@ -71,10 +71,16 @@ class Gallery:
         choices = self.ask("splice_choices", self.run_ids).filter(pl.col("control") == "none")
         return "inherit" if "inherit" in set(choices["norm"]) else "none"
 
-    def clean_set(self, split: str) -> EvaluationSet:
-        """Return the first clean set of a split that all of the study's runs share."""
+    @cached_property
+    def clean_sets(self) -> dict[str, EvaluationSet]:
+        """The first clean set of each split that splices were scored on, by all runs alike."""
         found = evaluation_sets(self.ask("evaluation_sets", self.run_ids))
-        return next(each for each in found if (each.split, each.corruption) == (split, "none"))
+        clean = [each for each in found if each.corruption == "none"]
+        return {each.split: each for each in reversed(clean)}
+
+    def clean_set(self, split: str) -> EvaluationSet:
+        """Return the clean set of a split. Raises KeyError where no splice was scored on one."""
+        return self.clean_sets[split]
 
     def scores(self, split: str, cut: str) -> pl.DataFrame:
         """Mean TC of each arm over its seeds at a cut, on the clean set of a split."""

@@ -11,7 +11,7 @@ from app.report.claims import CLAIMS, FAILS, HOLDS, PART, UNTOLD, by_limits
 from app.report.document import answers, write
 from app.report.gallery import Gallery, over_seeds
 from app.selection import usual_cut
-from tests.store import cube
+from tests.store import cube, replays
 
 
 @pytest.mark.parametrize(
@@ -111,3 +111,18 @@ def test_averages_are_held_against_the_last_network(cube_home: Path) -> None:
         for name in ("swa", "last")
     }
     assert f"swa: {mean['swa'] - mean['last']:.3f}" in found.said[0]
+
+
+def test_replay_is_judged_against_its_control(tmp_path: Path, cube_home: Path) -> None:
+    untold = further.replayed(Gallery(cube_home, cube.STUDY))
+    assert (untold.verdict, untold.charts) == (UNTOLD, ())
+    replays.write(tmp_path)
+    gallery = Gallery(tmp_path, replays.STUDY)
+    found = further.replayed(gallery)
+    rows = gallery.ask("replay", replays.STUDY).filter(
+        pl.col("source") == "stored", pl.col("network") == "last", pl.col("against") == "control"
+    )
+    asked = rows["difference_low"].to_list(), 0.0, rows["difference_high"].to_list()
+    assert found.verdict == by_limits(*asked)
+    assert "Older features against current ones" in " ".join(found.said)
+    assert len(found.charts) == 2

@@ -41,13 +41,15 @@ MB = 1e6
 class Choice:
     """What a snapshot holds.
 
-    ``studies``: none named takes all. ``steps``: those of the checkpoints, None for all of them.
-    ``half``: store weights as float16 where no prediction of a check set changes. ``images``: data
-    sets besides the embedded ones whose licence, says the user, allows to pass their images on.
-    ``max_mb``: the most megabytes that all files may have.
+    ``studies``: none named takes all. ``bare``: studies, besides, of which results alone are taken,
+    without checkpoints and predictions for each example. ``steps``: those of the checkpoints, None
+    for all of them. ``half``: store weights as float16 where no prediction of a check set changes.
+    ``images``: data sets besides the embedded ones whose licence, says the user, allows to pass
+    their images on. ``max_mb``: the most megabytes that all files may have.
     """
 
     studies: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ()
     steps: tuple[int, ...] | None = None
     half: bool = False
     images: tuple[str, ...] = ()
@@ -100,9 +102,9 @@ def _take_place(fresh: Path, out: Path) -> None:
 
 
 def _fill(home: Path, out: Path, choice: Choice, say: Callable[[str], None]) -> dict[str, Any]:
-    extracted = extract(database_path(home), database_path(out), choice.studies)
+    extracted = extract(database_path(home), database_path(out), choice.studies, choice.bare)
     rewrite(database_path(out), folders.shortened, folders.shortened_toml)
-    chosen = _checkpoints(home, extracted.run_ids, choice.steps)
+    chosen = _checkpoints(home, extracted, choice)
     configs = [load_run(home, run_id) for run_id in chosen]
     sources = _sources(configs, _sets(home, extracted.eval_ids), choice.images, home)
     planned = sum(each.bytes for found in chosen.values() for each in found)
@@ -146,23 +148,26 @@ def _copy_evaluation(home: Path, out: Path, eval_id: str) -> None:
     pq.write_table(table, part, compression="zstd")
 
 
-def _checkpoints(
-    home: Path, run_ids: Sequence[str], steps: tuple[int, ...] | None
-) -> dict[str, list[Checkpoint]]:
+def _checkpoints(home: Path, extracted: Extracted, choice: Choice) -> dict[str, list[Checkpoint]]:
     """Choose the checkpoints of every run that has begun. Raises InputError for unknown steps."""
-    begun = [run_id for run_id in run_ids if (run_folder(home, run_id) / "config.json").is_file()]
-    stored = {run_id: listing(run_folder(home, run_id)) for run_id in begun}
-    if steps is None:
+    folders_of = {run_id: run_folder(home, run_id) for run_id in extracted.run_ids}
+    stored = {
+        run_id: listing(folder) if run_id in extracted.whole_run_ids else []
+        for run_id, folder in folders_of.items()
+        if (folder / "config.json").is_file()
+    }
+    if choice.steps is None:
         return stored
     known = {each.step for found in stored.values() for each in found}
-    for step in steps:
+    for step in choice.steps:
         if step not in known:
             raise InputError(
                 f"--checkpoints: expected steps that some run stored "
                 f"({', '.join(map(str, sorted(known)))}), got {step}"
             )
     return {
-        run_id: [each for each in found if each.step in steps] for run_id, found in stored.items()
+        run_id: [each for each in found if each.step in choice.steps]
+        for run_id, found in stored.items()
     }
 
 

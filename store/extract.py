@@ -15,42 +15,59 @@ OWN_RULES = ("units", "study_runs", "failures", "evaluations", "schema_migration
 
 @dataclass(frozen=True)
 class Extracted:
-    """What was taken: ``studies``, ``run_ids`` and ``eval_ids`` in alphabetical order."""
+    """What was taken: ``studies``, ``run_ids`` and ``eval_ids`` in alphabetical order.
+
+    ``whole_run_ids``: the runs of which more than bare results are taken.
+    """
 
     studies: tuple[str, ...]
     run_ids: tuple[str, ...]
+    whole_run_ids: tuple[str, ...]
     eval_ids: tuple[str, ...]
 
 
-def extract(source: Path, target: Path, studies: Sequence[str]) -> Extracted:
+def extract(
+    source: Path, target: Path, studies: Sequence[str], bare: Sequence[str] = ()
+) -> Extracted:
     """Write the rows of the named studies, or of all where none is named, to a new database.
 
-    A splice comes along only where both of its runs do. Raises StoreError for a study that the
-    store doesn't have; StoreMissingError and StoreError as ``reading_file`` does.
+    Runs of ``bare`` studies alone leave their predictions for each example behind. A splice comes
+    along only where both of its runs do. Raises StoreError for a study that the store doesn't have;
+    StoreMissingError and StoreError as ``reading_file`` does.
     """
     with reading_file(source) as connection:
         rows = connection.execute("SELECT DISTINCT study FROM study_runs ORDER BY study").fetchall()
     known = [study for (study,) in rows]
-    for study in studies:
+    for option, study in [("--study", each) for each in studies] + [
+        ("--bare", each) for each in bare
+    ]:
         if study not in known:
             raise StoreError(
-                f"--study: expected one of {', '.join(known) or 'no study at all'}, got {study!r}"
+                f"{option}: expected one of {', '.join(known) or 'no study at all'}, got {study!r}"
             )
-    wanted = sorted(set(studies or known))
+    wanted = sorted({*(studies or known), *bare})
     with writing_file(target) as connection:
         quoted = str(source).replace("'", "''")
         connection.execute(f"ATTACH '{quoted}' AS source (READ_ONLY)")
         connection.execute("BEGIN")
         _copy(connection, wanted)
+        _strip(connection, [study for study in wanted if study not in bare])
         connection.execute("COMMIT")
         connection.execute("DETACH source")
         runs = connection.execute(
-            "SELECT DISTINCT run_id FROM base.study_runs ORDER BY run_id"
+            "SELECT run_id, bool_or(study NOT IN (SELECT unnest(?))) FROM base.study_runs "
+            "GROUP BY run_id ORDER BY run_id",
+            [list(bare)],
         ).fetchall()
         sets = connection.execute(
             "SELECT eval_id FROM base.evaluations ORDER BY eval_id"
         ).fetchall()
-    return Extracted(tuple(wanted), tuple(run for (run,) in runs), tuple(one for (one,) in sets))
+    return Extracted(
+        tuple(wanted),
+        tuple(run for run, _ in runs),
+        tuple(run for run, whole in runs if whole),
+        tuple(one for (one,) in sets),
+    )
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, studies: list[str]) -> None:
@@ -91,6 +108,17 @@ def _copy(connection: duckdb.DuckDBPyConnection, studies: list[str]) -> None:
         "INSERT INTO base.units BY NAME FROM source.base.units "
         "WHERE kind = 'evaluations' AND unit_id IN (SELECT unit_id FROM base.evaluations)"
     )
+
+
+def _strip(connection: duckdb.DuckDBPyConnection, whole: list[str]) -> None:
+    """Forget the predictions of runs that none of the ``whole`` studies has."""
+    kept = "SELECT run_id FROM base.study_runs WHERE study IN (SELECT unnest(?))"
+    connection.execute(
+        "DELETE FROM base.companions WHERE kind = 'predictions' AND unit_id IN "
+        f"(SELECT unit_id FROM base.predictions WHERE run_id NOT IN ({kept}))",
+        [whole],
+    )
+    connection.execute(f"DELETE FROM base.predictions WHERE run_id NOT IN ({kept})", [whole])
 
 
 def _columns(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:

@@ -121,6 +121,31 @@ def test_the_other_study_brings_all_of_its_tables(home: Path, tmp_path: Path) ->
     assert len(found["splices"]) > 0
 
 
+def test_of_a_bare_study_results_alone_come_along(home: Path, tmp_path: Path) -> None:
+    (trained,) = {study for (study,) in asked(home, "DISTINCT study FROM study_runs")} - {
+        cube.STUDY
+    }
+    manifest = take(home, tmp_path / "out", studies=(trained,), bare=(cube.STUDY,))
+    assert manifest["studies"] == sorted([cube.STUDY, trained])
+    assert (
+        manifest["checkpoints"] == take(home, tmp_path / "one", studies=(trained,))["checkpoints"]
+    )
+    counted = "count(*) FROM base.splices"
+    assert asked(tmp_path / "out", counted) == asked(home, counted) != [(0,)]
+    assert asked(home, "count(*) FROM base.predictions") != [(0,)]
+    assert asked(tmp_path / "out", "count(*) FROM base.predictions") == [(0,)]
+    left = "count(*) FROM base.companions WHERE kind = 'predictions'"
+    assert asked(tmp_path / "out", left) == [(0,)]
+    assert not verify(tmp_path / "out").findings
+    with pytest.raises(StoreError, match="--bare: expected one of"):
+        take(home, tmp_path / "other", bare=("nowhere",))
+
+
+def asked(home: Path, question: str) -> list[tuple[Any, ...]]:
+    with reading(home) as connection:
+        return connection.execute(f"SELECT {question}").fetchall()
+
+
 def test_networks_and_images_are_those_of_the_home(home: Path, whole: Path) -> None:
     for run_id in runs_of(whole):
         assert load_run(whole, run_id) == load_run(home, run_id)

@@ -52,6 +52,10 @@ def snapshot(
     study: Annotated[
         list[str] | None, typer.Option(help="A study to take, repeatable; by default all.")
     ] = None,
+    bare: Annotated[
+        list[str] | None,
+        typer.Option(help="A study of which to take results alone, repeatable."),
+    ] = None,
     checkpoints: Annotated[str, typer.Option(help="all, none, or steps such as 0,60,660.")] = "all",
     half: Annotated[
         bool, typer.Option("--half", help="Weights as float16 where no prediction changes.")
@@ -69,6 +73,7 @@ def snapshot(
 
     choice = snapshots.Choice(
         studies=tuple(study or ()),
+        bare=tuple(bare or ()),
         steps=snapshots.parsed_steps(checkpoints),
         half=half,
         images=tuple(images or ()),

@@ -138,6 +138,10 @@ class Visitor:
         """Ask the lab for another splice, and again and again until the answer is there."""
         started = time.perf_counter()
         movable = [each for each in self._movable() if each.endswith(LAB_CONTROLS)]
+        if not movable:
+            # What stands there is a sentence: come anew, as one would.
+            self.turn_to_lab()
+            return
         self.seen.seconds.append(self._move(self.draw.choice(movable)))
         self._wait_in_line()
         self.seen.splices.append(time.perf_counter() - started)

@@ -1,5 +1,9 @@
 """Charts: a frame in, an ``altair.Chart`` out. No Streamlit, no store, no state."""
 
+# Altair asks pandas for its types wherever pandas is loaded, by Streamlit that is: half loaded, in
+# another visitor's thread, it hasn't got them yet. So it is loaded whole before any chart.
+import pandas  # noqa: F401
+
 from app.charts.beside import barrier, horizon
 from app.charts.classes import by_class
 from app.charts.corruptions import corruption_heatmap, corruption_over_time, slopes

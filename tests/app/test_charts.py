@@ -2,6 +2,9 @@
 
 import base64
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,6 +15,12 @@ from app import charts
 from app.charts.scores import row_label
 
 STEPS = [0, 5, 10]
+ROOT = Path(__file__).parents[2]
+
+
+def test_pandas_is_whole_before_two_visitors_draw_at_once() -> None:
+    code = "import sys, app.charts; sys.modules['pandas'].Timestamp"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def cells(fill: float | None = None) -> pl.DataFrame:

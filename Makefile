@@ -63,14 +63,17 @@ schema: $(VENV)/ready
 	$(BIN)/python -m store.schema
 
 # The gallery: a snapshot of the studies that docs/findings.md speaks of, kept in the repository.
-STUDIES = cifar10_labels digits
+STUDIES = cifar10_labels digits mnist_labels digits_labels cifar10_mlp cifar10_vit cifar10_freezing \
+  digits_sensitivity digits_replay
 .PHONY: gallery gallery-anew
 gallery: $(VENV)/ready
 	FEATDYN_HOME=gallery FEATDYN_READONLY=1 $(BIN)/streamlit run app/main.py --server.port $(PORT)
 
-# From the home of finished studies, FEATDYN_HOME: make gallery-anew findings
+# From the home of finished studies, FEATDYN_HOME: make gallery-anew findings. Live are the digits
+# of the demo; images of other sets are not in it, so neither are their weights and predictions.
 gallery-anew: $(VENV)/ready
-	$(BIN)/featdyn snapshot gallery $(STUDIES:%=--study %) --checkpoints 88,660 --half --max-mb 30
+	$(BIN)/featdyn snapshot gallery --study digits $(patsubst %,--bare %,$(filter-out digits,$(STUDIES))) \
+	  --checkpoints 88,660 --half --max-mb 30
 
 findings: $(VENV)/ready
 	$(BIN)/python -m app.report $(STUDIES) --home gallery --out docs

@@ -15,7 +15,17 @@ from tests.test_cli import featdyn
 ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "gallery"
 # In the order of the Makefile.
-STUDIES = ["cifar10_labels", "digits"]
+STUDIES = [
+    "cifar10_labels",
+    "digits",
+    "mnist_labels",
+    "digits_labels",
+    "cifar10_mlp",
+    "cifar10_vit",
+    "cifar10_freezing",
+    "digits_sensitivity",
+    "digits_replay",
+]
 CUT, DEPTH = "stage1.2", 4
 # Weights are kept in half precision where no prediction of their own network changes by it.
 MOST_CHANGED = 0.01

@@ -87,7 +87,8 @@ def stable(gallery: Gallery, split: str) -> Finding:
     scores = _scores(gallery, split)
     arm = gallery.arms[0]
     every = _by_cut(gallery, split)
-    of_arm = every.filter(pl.col("arm") == arm)
+    # A run that another study shares may have cuts that the other seeds have not.
+    of_arm = every.filter(pl.col("arm") == arm).filter(pl.col("n_seeds") == pl.col("n_seeds").max())
     means = [_mean(row) for row in of_arm.iter_rows(named=True)]
     several = every.filter(pl.col("n_seeds") > 1)
     chart = charts.scores_by_depth(scores, several, gallery.arms, "accuracy")

@@ -9,7 +9,7 @@ from app.report.gallery import Gallery
 FIGURES = "findings"
 # How the studies that are no file of studies/ are run.
 COMMANDS = {"digits": "featdyn demo"}
-SCALE = 2.0
+SCALE = 1.5
 BEGINNING = """# Findings
 
 Does what the paper says (*Feature Dynamics as Implicit Data Augmentation*, arXiv 2509.20334) hold?

@@ -58,7 +58,7 @@ def excess_by_lag(distances: pl.DataFrame, name: str) -> alt.LayerChart:
             "name:N",
             title=None,
             scale=alt.Scale(domain=list(MEASURE_NAMES.values()), range=MEASURE_COLOURS),
-            legend=alt.Legend(orient="bottom", columns=2, labelLimit=PANEL),
+            legend=alt.Legend(orient="bottom", columns=1, labelLimit=PANEL),
         ),
         tooltip=[
             alt.Tooltip("name:N", title="measure"),

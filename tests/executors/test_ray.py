@@ -178,20 +178,28 @@ def test_what_fails_three_times_is_recorded_and_the_others_go_on(
 ) -> None:
     killed_once, killed = trap(tmp_path, 0, "kill", times=1), trap(tmp_path, 1, "kill", times=9)
     raised_twice, raised = trap(tmp_path, 2, "raise", times=2), trap(tmp_path, 3, "raise", times=9)
+    starved_once, starved = (
+        trap(tmp_path, 5, "memory", times=1),
+        trap(tmp_path, 6, "memory", times=9),
+    )
     plain = trap(tmp_path, 4)
-    traps = (killed_once, killed, raised_twice, raised, plain)
+    traps = (killed_once, killed, raised_twice, raised, starved_once, starved, plain)
     outcome = go(tmp_path / "home", connected, *traps)
-    assert [len(nodes_tried(each)) for each in traps] == [2, 3, 3, 3, 1]
-    assert outcome.done == 3
-    assert {unit.unit_id for unit, _ in outcome.failures} == {killed.eval_id, raised.eval_id}
+    assert [len(nodes_tried(each)) for each in traps] == [2, 3, 3, 3, 2, 3, 1]
+    assert outcome.done == 4
+    failed = {killed.eval_id, raised.eval_id, starved.eval_id}
+    assert {unit.unit_id for unit, _ in outcome.failures} == failed
     found = statuses(tmp_path / "home")
     assert {each.eval_id: found[each.eval_id][0] for each in traps} == {
         killed_once.eval_id: "finished",
         killed.eval_id: "failed",
         raised_twice.eval_id: "finished",
         raised.eval_id: "failed",
+        starved_once.eval_id: "finished",
+        starved.eval_id: "failed",
         plain.eval_id: "finished",
     }
+    assert "MemoryError" in str(found[starved.eval_id][1])
     assert "its worker process died" in str(found[killed.eval_id][1])
     _, reason, traceback = found[raised.eval_id]
     assert reason == "RuntimeError: the trap sprang"

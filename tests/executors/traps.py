@@ -1,6 +1,7 @@
 """Units of work that misbehave: evaluation sets that do something when a worker describes them."""
 
 import os
+import resource
 import signal
 import time
 import uuid
@@ -17,7 +18,9 @@ PATIENCE_SECONDS = 120.0
 
 @dataclass(frozen=True, kw_only=True)
 class Trap(EvalConfig):
-    """``does``: "kill" its process, "raise", or "wait" for a file ``go``; ``times`` times.
+    """``does``: "kill" its process, "raise", run out of "memory", or "wait" for a file ``go``.
+
+    That ``times`` times.
 
     Every try leaves a file in ``folder``, with the node that it ran on.
     """
@@ -45,10 +48,23 @@ class Trap(EvalConfig):
             os.kill(os.getpid(), signal.SIGKILL)
         elif self.does == "raise":
             raise RuntimeError("the trap sprang")
+        elif self.does == "memory":
+            _run_out_of_memory()
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (Path(self.folder) / "go").exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def _run_out_of_memory() -> None:
+    """Ask for more address space than this process may have, as on a machine that has no more."""
+    had = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**28, had[1]))
+    try:
+        bytearray(2**31)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, had)
 
 
 def nodes_tried(trap: Trap) -> list[str]:

@@ -7,13 +7,23 @@ from store.queries.frames import frame
 
 
 def studies(connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """List studies: study, title, runs of its arms, finished ones among them."""
+    """List studies: study, title, runs of its arms, finished ones among them.
+
+    ``kinds``: how many kinds of finished work there are on its runs.
+    """
     return frame(
         connection,
         """
+        WITH worked AS (
+            SELECT s.study, count(DISTINCT u.kind) AS kinds
+            FROM study_runs AS s JOIN units AS u USING (run_id)
+            WHERE u.status = 'finished' GROUP BY s.study
+        )
         SELECT s.study, any_value(s.title) AS title, count(*) AS runs,
-               count(*) FILTER (r.status = 'finished') AS finished
+               count(*) FILTER (r.status = 'finished') AS finished,
+               coalesce(any_value(w.kinds), 0) AS kinds
         FROM study_runs AS s JOIN runs AS r USING (run_id)
+        LEFT JOIN worked AS w ON w.study = s.study
         WHERE s.role = 'arm'
         GROUP BY s.study ORDER BY s.study
         """,

@@ -239,7 +239,7 @@ def test_the_gallery_opens_at_the_study_that_is_live(monkeypatch: pytest.MonkeyP
     assert steps_of(test) == ("88", "660")
     assert "Computed on " in text_of(test)
     monkeypatch.setattr(live, "find_spec", lambda name: None)
-    assert opened_lab(GALLERY, monkeypatch).selectbox(key="url_study").value == "cifar10_labels"
+    assert opened_lab(GALLERY, monkeypatch).selectbox(key="url_study").value == "digits"
 
 
 # Nothing computed

@@ -34,7 +34,7 @@ EXAMPLES = "dtype batch_size target_half_width"
 
 # question: (arguments that find rows, columns, columns of the order)
 QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
-    "studies": ((), "study title runs finished", ["study"]),
+    "studies": ((), "study title runs finished kinds", ["study"]),
     "study_contents": (OF_STUDY, "kind units rows seconds last_finished", ["kind"]),
     "study_summaries": (
         (),

@@ -24,9 +24,13 @@ def run_ids(store: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def test_studies_count_their_runs_and_the_finished_ones(store: duckdb.DuckDBPyConnection) -> None:
-    study, title, runs, finished = queries.studies(store).row(0)
-    assert (study, title) == ("tiny", "Tiny: true against random labels")
-    assert runs == finished >= 2
+    row = queries.studies(store).row(0, named=True)
+    assert (row["study"], row["title"]) == ("tiny", "Tiny: true against random labels")
+    assert row["runs"] == row["finished"] >= 2
+    done = store.execute(
+        "SELECT count(DISTINCT kind) FROM units WHERE status = 'finished' AND run_id IS NOT NULL"
+    ).fetchall()
+    assert [(row["kinds"],)] == done
 
 
 def test_runs_come_in_the_order_of_the_study(store: duckdb.DuckDBPyConnection) -> None:

@@ -266,10 +266,9 @@ def status(home: Path) -> Iterator[str]:
         studies = queries.studies(connection)
         units = queries.unit_counts(connection)
     yield str(database)
-    for row in studies.iter_rows(named=True):
-        yield (
-            f"study {row['study']} ({row['title']}): {row['finished']} of {row['runs']} runs finished"
-        )
+    columns = ("study", "title", "runs", "finished")
+    for study, title, runs, finished in studies.select(columns).iter_rows():
+        yield f"study {study} ({title}): {finished} of {runs} runs finished"
     for kind, count, seconds in units.iter_rows():
         yield f"{kind:<12} {count:>6} units, {seconds:.0f} s of work"
     holder = home / "engine.json"

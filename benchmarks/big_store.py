@@ -7,13 +7,10 @@ sets: 1,000 and 4 for that size.
 
 import argparse
 import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,7 +24,6 @@ from store import queries
 from store.connection import reading, writing
 from store.home import next_revision
 
-ROOT = Path(__file__).parents[1]
 RUNS = int(os.environ.get("FEATDYN_BENCH_RUNS", "100"))
 SETS = int(os.environ.get("FEATDYN_BENCH_SETS", "1"))
 REPEATS = 20
@@ -206,38 +202,28 @@ def _written(
 
 
 @contextmanager
-def served(home: Path) -> Iterator[tuple[str, int]]:
-    """Serve the app on a home; yield its address and the process's id, once it answers."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app/main.py"]
-    command += ["--server.port", str(port), "--server.address", "127.0.0.1"]
-    environment = {**os.environ, "FEATDYN_HOME": str(home)}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield address, process.pid
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+def visited(size: Size) -> Iterator[tuple[Page, Locator, int]]:
+    """Open Temporal consistency of a generated store in a headless Chromium, and draw it.
 
+    Yields the page, the slider of its cut, and the id of the app's process.
+    """
+    from tests.browser import chromium, served
 
-def cut_slider(page: Page, address: str) -> Locator:
-    """Open Temporal consistency and wait until it is drawn; return the slider of the cut."""
-    page.goto(f"{address}/consistency")
-    slider = page.get_by_role("slider").first
-    slider.wait_for(timeout=WAIT_MS)
-    page.locator(AT_REST).wait_for(timeout=WAIT_MS)
-    return slider
+    with made(size) as home, sync_playwright() as playwright:
+        process, address = served.serve(home)
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=chromium.find(), args=["--no-sandbox", "--disable-gpu"]
+            )
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            page.goto(f"{address}/consistency")
+            slider = page.get_by_role("slider").first
+            slider.wait_for(timeout=WAIT_MS)
+            page.locator(AT_REST).wait_for(timeout=WAIT_MS)
+            yield page, slider, process.pid
+            browser.close()
+        finally:
+            served.end(process)
 
 
 def move(page: Page, slider: Locator, key: str) -> None:
@@ -253,27 +239,15 @@ def page_interaction(size: Size | None = None) -> dict[str, object]:
 
     In a headless Chromium. Warm: both positions of the control were shown before.
     """
-    from tests.browser import chromium
-
     size = size or Size()
-    with (
-        made(size) as home,
-        served(home) as (address, _),
-        sync_playwright() as playwright,
-    ):
-        browser = playwright.chromium.launch(
-            executable_path=chromium.find(), args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        slider = cut_slider(page, address)
-        spent = []
+    spent = []
+    with visited(size) as (page, slider, _):
         for turn in range(REPEATS + 2):
             moved = partial(move, page, slider, "ArrowLeft" if turn % 2 else "ArrowRight")
             milliseconds = _timed(moved)
             if turn >= 2:
                 spent.append(milliseconds)
             page.wait_for_timeout(300)
-        browser.close()
     slow = {"cut on Temporal consistency": round(percentile_95(spent), 1)}
     return _written("page_interaction", size, slow, PAGE_GOAL_MS, {})
 

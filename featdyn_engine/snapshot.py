@@ -29,7 +29,7 @@ from featdyn_engine.files import write_json
 from featdyn_engine.parts import part_path
 from featdyn_engine.pipeline import engine_lock
 from store.connection import MIGRATIONS
-from store.extract import Extracted, extract, replace_checkpoints, rewrite
+from store.extract import Extracted, compact, extract, replace_checkpoints, rewrite
 from store.home import MANIFEST, database_path, revision
 
 FORMAT = 1
@@ -123,6 +123,8 @@ def _fill(home: Path, out: Path, choice: Choice, say: Callable[[str], None]) -> 
             path = bundled.path_of(source.config, out)
             bundled.write(data_registry.whole(source.config, home), path)
     halved = _copy_checkpoints(home, out, chosen, choice.half, say)
+    # Folders of this machine were cut down in the rows; no old block may keep them.
+    compact(database_path(out))
     _check_budget(choice, out, 0)
     manifest = _manifest(home, out, choice, extracted, chosen, sources, halved)
     write_json(out / MANIFEST, manifest)

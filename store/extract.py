@@ -1,5 +1,6 @@
 """A part of a store as a database of its own: the studies asked for, and what they need."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,3 +157,14 @@ def replace_checkpoints(target: Path, records: Sequence[tuple[str, int, str, int
             "UPDATE base.checkpoints SET sha256 = ?3, bytes = ?4 WHERE run_id = ?1 AND step = ?2",
             [list(record) for record in records],
         )
+
+
+def compact(target: Path) -> None:
+    """Write a database anew: what was changed or deleted in it is gone from its bytes too."""
+    fresh = target.with_name(target.name + ".compact")
+    with duckdb.connect() as connection:
+        for name, path in (("old", target), ("fresh", fresh)):
+            quoted = str(path).replace("'", "''")
+            connection.execute(f"ATTACH '{quoted}' AS {name}")
+        connection.execute("COPY FROM DATABASE old TO fresh")
+    os.replace(fresh, target)

@@ -28,7 +28,8 @@ from featdyn_engine.parts import part_path, write_part
 from featdyn_engine.pipeline import engine_lock
 from featdyn_engine.snapshot import Choice, parsed_steps
 from featdyn_engine.verification import verify
-from store.connection import reading
+from store.connection import reading, writing
+from store.extract import compact
 from store.home import StoreError
 from store.results import ingest
 from tests.cases import QUICK_STUDY
@@ -362,6 +363,21 @@ def test_folders_of_this_machine_stay_here() -> None:
     assert folders.shortened_toml(text) == (
         'folder = "cifar"\nx = { corruption_folder="b" } # folder'
     )
+
+
+def test_a_compacted_database_has_its_rows_and_no_byte_of_what_was_changed(tmp_path: Path) -> None:
+    ingest(tmp_path, cube.write_all(tmp_path))
+    database = tmp_path / "featdyn.duckdb"
+    before = rows(tmp_path, but_times=False)
+    with writing(tmp_path) as connection:
+        connection.execute("CREATE TABLE base.secrets AS SELECT 'of my machine' AS folder")
+        connection.execute("CHECKPOINT")
+        connection.execute("DROP TABLE base.secrets")
+    assert b"of my machine" in database.read_bytes()
+    compact(database)
+    assert b"of my machine" not in database.read_bytes()
+    assert rows(tmp_path, but_times=False) == before
+    assert not list(tmp_path.glob("*.compact*"))
 
 
 def test_a_set_that_is_not_embedded_needs_its_licence_said(tmp_path: Path) -> None:

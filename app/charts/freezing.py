@@ -19,6 +19,7 @@ MARKS = {
     REPLAY: "hollow",
     CURRENT: "hollow squares",
 }
+# Of the axis: what conditions of one epoch take side by side.
 CROWD = 0.1
 SHAPES = {FROZEN: "circle", DEEP: "square", FINAL: "diamond", REPLAY: "circle", CURRENT: "square"}
 
@@ -159,7 +160,8 @@ def freezing(conditions: pl.DataFrame, axis: str = "final test accuracy") -> alt
         title=title(
             "Final accuracy against the freezing step",
             [
-                "; ".join(f"{MARKS[kind]}: {kind}" for kind in used),
+                # A line each: together they are wider than a phone.
+                *(f"{MARKS[kind]}: {kind}" for kind in used),
                 f"grey rule: the run that is not frozen; {_interval(named)}",
             ],
         ),

@@ -3,8 +3,6 @@
 The rules of the verdicts are ours and stand in each section's text.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
@@ -12,47 +10,13 @@ import polars as pl
 
 from app import charts, findings, noises, retained
 from app.report.gallery import Gallery, Mean, over_seeds
+from app.report.verdicts import FAILS, HOLDS, PART, STABLE, UNTOLD, Claim, Finding, by_limits
 from app.selection import usual_cut
 from featdyn_engine.domain import CONTROLS
 
-HOLDS, PART, FAILS, UNTOLD = "holds", "holds in part", "doesn't hold", "can't be told"
-# Share of the accuracy above chance that splices must keep for "predictions stay stable".
-STABLE = 0.8
 LEAST = findings.LEAST_DIFFERENCE
 # A share of accuracy: less than a few test images, alike in every seed, is no cost.
 LEAST_COST = 0.01
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a study says of a claim: paragraphs, verdict, figures (none where there is no row)."""
-
-    said: tuple[str, ...]
-    verdict: str
-    charts: tuple[alt.TopLevelMixin, ...] = ()
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claim as a question, the kind of rows that it needs, and what answers it."""
-
-    key: str
-    title: str
-    question: str
-    answer: Callable[[Gallery], Finding]
-
-
-def by_limits(lows: list[float | None], bar: float, highs: list[float | None]) -> str:
-    """Judge intervals against a bar: all above it, some, none; untold where one has no interval."""
-    known = [(low, high) for low, high in zip(lows, highs, strict=True) if low is not None]
-    if not known or len(known) < len(lows):
-        return UNTOLD
-    above = sum(low > bar for low, _ in known)
-    if above == len(known):
-        return HOLDS
-    if above:
-        return PART
-    return FAILS if all(high is not None and high < bar for _, high in known) else UNTOLD
 
 
 def _scores(gallery: Gallery, split: str) -> pl.DataFrame:
@@ -274,12 +238,15 @@ def freezing_costs(gallery: Gallery) -> Finding:
         of_setting = conditions.filter(pl.col("setting") == frozen["setting"][0])
         pictures.append(charts.freezing(of_setting, f"final {name}"))
         if images == "clean":
-            costs = frozen.filter(pl.col("difference") <= -LEAST_COST)
-            lows = [None if low is None else -low for low in costs["difference_high"].to_list()]
-            highs = [None if high is None else -high for high in costs["difference_low"].to_list()]
-            verdict = by_limits(lows, 0.0, highs)
-            if len(costs) < len(frozen) and verdict == HOLDS:
-                verdict = PART
+            # A cost below the least one is none: its interval begins at 0 at most.
+            costs = frozen.select(
+                pl.when(pl.col("difference") > -LEAST_COST)
+                .then(pl.min_horizontal(-pl.col("difference_high"), pl.lit(0.0)))
+                .otherwise(-pl.col("difference_high"))
+                .alias("low"),
+                (-pl.col("difference_low")).alias("high"),
+            )
+            verdict = by_limits(costs["low"].to_list(), 0.0, costs["high"].to_list())
     if not said:
         return Finding(("No frozen run is in this study.",), UNTOLD)
     said.append(

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from app.report.claims import CLAIMS, UNTOLD, Claim, Finding
+from app.report.claims import CLAIMS
 from app.report.further import FURTHER
 from app.report.gallery import Gallery
+from app.report.verdicts import UNTOLD, Claim, Finding
 
 FIGURES = "findings"
 # How the studies that are no file of studies/ are run.

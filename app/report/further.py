@@ -3,8 +3,8 @@
 import polars as pl
 
 from app import charts, replays, sensitivity
-from app.report.claims import STABLE, UNTOLD, Claim, Finding, by_limits
 from app.report.gallery import Gallery, over_seeds
+from app.report.verdicts import STABLE, UNTOLD, Claim, Finding, by_limits
 from app.selection import usual_cut
 from featdyn_engine.domain import CONTROLS
 

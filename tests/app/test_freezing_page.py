@@ -109,7 +109,7 @@ def test_the_control_is_dashed_replay_hollow_and_the_rule_is_the_unfrozen_run(ho
     assert [layer["mark"]["filled"] for layer in points] == [True, True, True, False]
     rows = spec["datasets"][spec["layer"][1]["data"]["name"]]
     assert [row["arm"] for row in rows] == ["not frozen"]
-    marks, seeds = spec["title"]["subtitle"]
+    *marks, seeds = spec["title"]["subtitle"]
     assert "dashed, squares: deep block frozen (control)" in marks
     assert "hollow: replay" in marks
     assert seeds.endswith("95 % over 1 to 3 seeds")

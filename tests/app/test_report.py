@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 from app.report import claims, further
-from app.report.claims import CLAIMS, FAILS, HOLDS, PART, UNTOLD, by_limits
+from app.report.claims import CLAIMS
 from app.report.document import answers, write
 from app.report.gallery import Gallery, over_seeds
+from app.report.verdicts import FAILS, HOLDS, PART, UNTOLD, by_limits
 from app.selection import usual_cut
 from tests.store import cube, replays
 

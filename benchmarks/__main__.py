@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[], Benchmark]] = {
     "splice_exact": splices.exact,
     "splice_bf16": splices.bf16,
     "splice_anytime": splices.anytime,
+    "splice_anytime_bf16": partial(splices.anytime, dtype="bfloat16"),
     "training_loop": training_loop.bare,
     "noise_gradients": noise_gradients.bare,
     **{

@@ -1,5 +1,6 @@
 """Every cached read: answers are kept until the store becomes another."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -72,3 +73,19 @@ def ask(question: str, *arguments: object) -> pl.DataFrame:
     now = state(source) if isinstance(source, Path) else state_of_lake(source)
     answer: pl.DataFrame = _answer(source, now, question, arguments)
     return answer
+
+
+@st.cache_data(max_entries=2000, show_spinner=False)
+def thumbnail(
+    _draw: Callable[[pl.DataFrame, str, float, int], str],
+    cells: pl.DataFrame,
+    metric: str,
+    chance: float,
+    size: int,
+) -> str:
+    """Return ``_draw`` of the rest, kept: a page redraws twenty thumbnails at each interaction.
+
+    ``_draw``: ``charts.thumbnail_link``. ``cells``: of one matrix, with no column but both steps
+    and the metric, as they are the key.
+    """
+    return _draw(cells, metric, chance, size)

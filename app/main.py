@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import streamlit as st
+from altair.utils import schemapi
 
 # `streamlit run` puts this file's folder on the path, not the one that holds the packages.
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -22,6 +23,8 @@ def _page(page: Page) -> st.Page:
     )
 
 
+# Half of the time of a page is Altair proving each chart against its schema: that is for tests.
+schemapi.DEBUG_MODE = False
 live.warm()
 st.set_page_config(
     page_title="featdyn", page_icon=str(Path(__file__).with_name("icon.png")), layout="wide"

@@ -25,6 +25,7 @@ STUDIES = [
     "cifar10_freezing",
     "digits_sensitivity",
     "digits_replay",
+    "cifar10_recipes",
 ]
 CUT, DEPTH = "stage1.2", 4
 # Weights are kept in half precision where no prediction of their own network changes by it.

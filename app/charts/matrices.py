@@ -77,7 +77,7 @@ def matrix(
 ) -> alt.LayerChart:
     """Draw steps evenly with their true epochs; cells where ``field`` is null stay grey.
 
-    ``crossed``: a Vega expression; cells for which it holds bear a cross.
+    ``crossed``: a column of truth values; cells for which it holds bear a cross.
     """
     # Positions are steps, which differ; epochs that round alike would share a row.
     epoch_of_step = epoch_labels(cells, "shallow_step", "shallow_epoch")
@@ -99,7 +99,10 @@ def matrix(
         scale=band,
         axis=alt.Axis(**bare),
     )
-    base = alt.Chart(cells).encode(x=x, y=y)
+    # A browser unpacks every column of every cell, so it gets those that are drawn or told.
+    told = [tip.shorthand.partition(":")[0] for tip in tooltip]
+    used = ["shallow_step", "deep_step", field, *([crossed] if crossed else []), *told]
+    base = alt.Chart(cells.select(list(dict.fromkeys(used)))).encode(x=x, y=y)
     rects = (
         base.transform_filter(f"isValid(datum.{field})")
         .mark_rect(cursor="pointer")
@@ -111,7 +114,7 @@ def matrix(
     layers = [rects, shadow, line]
     if crossed is not None:
         # A halo, so that it is seen on every colour of the scale.
-        cross = base.transform_filter(crossed).mark_text
+        cross = base.transform_filter(f"datum.{crossed}").mark_text
         layers += [
             cross(text="×", fontSize=17, fontWeight="bold", stroke="white", strokeWidth=3),
             cross(text="×", fontSize=17, fontWeight="bold", color="black"),

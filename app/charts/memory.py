@@ -192,7 +192,7 @@ def share_heatmap(cells: pl.DataFrame, name: str) -> alt.LayerChart:
         *_counted(),
     ]
     return (
-        matrix(cells, "share", colour, tooltip, crossed="datum.forgotten")
+        matrix(cells, "share", colour, tooltip, crossed="forgotten")
         .properties(
             title=title(name, ["right of the line: earlier shallow part", "cross: forgotten"]),
         )

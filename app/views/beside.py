@@ -59,7 +59,8 @@ def _horizons(scene: Scene) -> None:
                     f"network's accuracy but for {100 * eps:.0f} of 100 examples. Hollow marks: "
                     "even the first checkpoint does, so the horizon is at least this."
                 ),
-                name=f"memory horizon, {100 * eps:.0f} points, cut {scene.cut}",
+                name=f"memory horizon, {100 * eps:.0f} points",
+                at=f"cut {scene.cut}",
                 provenance=scene.provenance(
                     "horizons",
                     n=max(of_eps["n"].to_list()),

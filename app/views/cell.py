@@ -101,7 +101,8 @@ def _classes(scene: Scene, row: dict[str, object], name: str) -> None:
             "Accuracy of this cell class by class, beside that of the deep part's own network. "
             "Classes that fall far behind are those whose features have moved on."
         ),
-        name=f"one cell by class, {name}, cut {scene.cut}",
+        name=f"one cell by class, {name}",
+        at=f"cut {scene.cut}",
         provenance=scene.provenance("stored_classes", n=int(str(row["n"])), rest=basis),
     )
     flips = ask("prediction_pair", *place, own, cell).filter(*same)

@@ -4,6 +4,7 @@ import polars as pl
 import streamlit as st
 
 from app import charts, findings
+from app.cached import thumbnail
 from app.selection import with_limits
 from app.views import beside, cell, contrast, pair, scores
 from app.views.contrast import WILSON
@@ -72,16 +73,19 @@ def _every_cut(scene: Scene, cells: pl.DataFrame, present: dict[str, str]) -> No
     st.subheader("Every cut", anchor=False)
     rows = "; ".join(plain(name) for name in present.values())
     st.caption(f"From top to bottom: {rows}. Colours and axes as above.")
+    used = cells.select("cut", "run_id", "shallow_step", "deep_step", scene.metric)
+    matrices = used.partition_by("cut", "run_id", as_dict=True, include_key=False)
     with st.container(horizontal=True, gap="small"):
         for cut in scene.cuts:
             with st.container(width=THUMBNAIL, gap="small"):
                 st.caption(f"**{plain(cut)}**" if cut == scene.cut else plain(cut))
-                of_cut = cells.filter(pl.col("cut") == cut)
                 for run_id in present:
-                    matrix = of_cut.filter(pl.col("run_id") == run_id)
-                    if not matrix.is_empty():
+                    matrix = matrices.get((cut, run_id))
+                    if matrix is not None:
                         chance = 1 / scene.shown.classes
-                        link = charts.thumbnail_link(matrix, scene.metric, chance, THUMBNAIL)
+                        link = thumbnail(
+                            charts.thumbnail_link, matrix, scene.metric, chance, THUMBNAIL
+                        )
                         alt = f"{scene.metric} matrix, {present[run_id]}, {cut}"
                         st.image(link, width=THUMBNAIL, alt=alt)
 
@@ -99,7 +103,8 @@ def _lag_profiles(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -
                     charts.lag_profile(matrix, metric, 1 / scene.shown.classes, name),
                     matrix,
                     about=ABOUT_LAGS,
-                    name=f"lag profile, {name}, cut {scene.cut}",
+                    name=f"lag profile, {name}",
+                    at=f"cut {scene.cut}",
                     provenance=scene.provenance(
                         "splice_cells", n=max(matrix["n"].to_list()), rest=WILSON
                     ),

@@ -61,7 +61,8 @@ def matrices(
             charts.heatmap(matrix, scene.metric, 1 / scene.shown.classes, name),
             matrix,
             about=ABOUT_MATRIX[scene.metric],
-            name=f"{scene.metric} matrix, {name}, cut {scene.cut}",
+            name=f"{scene.metric} matrix, {name}",
+            at=f"cut {scene.cut}",
             provenance=scene.provenance("splice_cells", n=max(matrix["n"].to_list()), rest=WILSON),
             on_cell=click,
         )
@@ -80,7 +81,8 @@ def mean_matrices(scene: Scene, at_cut: pl.DataFrame) -> None:
             charts.heatmap(matrix, scene.metric, 1 / scene.shown.classes, name, over="seeds"),
             matrix,
             about=ABOUT_MATRIX[scene.metric],
-            name=f"{scene.metric} matrix, {name}, cut {scene.cut}",
+            name=f"{scene.metric} matrix, {name}",
+            at=f"cut {scene.cut}",
             provenance=scene.provenance(
                 "splice_cells",
                 n=max(matrix["n"].to_list()),
@@ -98,7 +100,8 @@ def matched_pictures(scene: Scene, points: pl.DataFrame) -> None:
                 charts.retention_against(points, matched_by, scene.arm_names),
                 points,
                 about=ABOUT_MATCHED[matched_by],
-                name=f"retention against {matched_by.replace('_', ' ')}, cut {scene.cut}",
+                name=f"retention against {matched_by.replace('_', ' ')}",
+                at=f"cut {scene.cut}",
                 provenance=scene.provenance(
                     "matched_points", n=max(points["n"].to_list()), rest=WILSON
                 ),

@@ -30,6 +30,7 @@ def figure(
     about: str,
     name: str,
     provenance: Provenance,
+    at: str = "",
     width: Literal["content", "stretch"] = "content",
     on_cell: Callable[[dict[str, int]], None] | None = None,
     moving: Callable[[Any], dict[str, Any]] | None = None,
@@ -38,7 +39,9 @@ def figure(
 
     ``frame``: the rows that it draws. ``about``: two sentences for whoever asks "What am I looking
     at?". ``name``: of this picture on its page, for screen readers and files; no other picture of
-    the page may bear it. ``on_cell``: called before the page is drawn again with the cell that
+    the page may bear it. ``at``: what a control of the page says beside it, for files: a picture
+    that keeps its name has only its rows replaced in the browser, else it is made anew, which
+    takes longer. ``on_cell``: called before the page is drawn again with the cell that
     was clicked, its ``shallow_step`` and ``deep_step``, of a matrix. ``moving`` returns the
     specification of the chart with what moves it, which a file of it doesn't do.
     """
@@ -68,12 +71,17 @@ def figure(
                 on_select=hear,
                 selection_mode=charts.CELL,
             )
-        _behind(chart, frame, about, name, provenance)
+        _behind(chart, frame, about, name, at, provenance)
 
 
 @st.fragment
 def _behind(
-    chart: alt.TopLevelMixin, frame: pl.DataFrame, about: str, name: str, provenance: Provenance
+    chart: alt.TopLevelMixin,
+    frame: pl.DataFrame,
+    about: str,
+    name: str,
+    at: str,
+    provenance: Provenance,
 ) -> None:
     """Draw the button; its content is made when it is opened, without a rerun of the page."""
     key = exports.slug(name)
@@ -85,7 +93,7 @@ def _behind(
     )
     with button:
         if button.open:
-            _content(chart, frame, about, name, provenance)
+            _content(chart, frame, about, f"{name}, {at}" if at else name, provenance)
 
 
 def _content(

@@ -57,7 +57,8 @@ def _flips(scene: MemoryScene, at: pl.DataFrame) -> None:
                     "the features of another checkpoint: up, wrong to right; down, right to wrong. "
                     "The dot is the sum of both, the change of accuracy."
                 ),
-                name=f"flips by lag, {arm}, cut {scene.cut}",
+                name=f"flips by lag, {arm}",
+                at=f"cut {scene.cut}",
                 provenance=_provenance(scene, of_arm, NULL),
             )
         figure(
@@ -68,7 +69,8 @@ def _flips(scene: MemoryScene, at: pl.DataFrame) -> None:
                 "still has under the features of another checkpoint, by the lag between both. A "
                 "line that falls late keeps its memory over a longer past."
             ),
-            name=f"share of memory kept, cut {scene.cut}",
+            name="share of memory kept",
+            at=f"cut {scene.cut}",
             provenance=_provenance(scene, at, NULL),
         )
     own = scene.own_cells

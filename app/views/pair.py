@@ -36,7 +36,8 @@ def render(scene: Scene, at_cut: pl.DataFrame, names: dict[str, str]) -> None:
             "same two steps. Orange: the first run's splice does better. Early differences may "
             "only say that one had learned more by then."
         ),
-        name=f"difference, {names[first]} minus {names[second]}, cut {scene.cut}",
+        name=f"difference, {names[first]} minus {names[second]}",
+        at=f"cut {scene.cut}",
         provenance=scene.provenance(
             "splice_cells",
             n=max(cells["n"].to_list()),

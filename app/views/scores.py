@@ -187,7 +187,8 @@ def _forest(scene: Scene, pairs: str, weighting: str) -> None:
             "deep parts. Right of 0 the objection beside the bar does not explain the score; a bar "
             "across 0 says that it may."
         ),
-        name=f"excess over controls, cut {scene.cut}",
+        name="excess over controls",
+        at=f"cut {scene.cut}",
         provenance=scene.provenance(
             "excesses",
             n=max(rows["n"].to_list()),

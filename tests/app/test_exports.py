@@ -115,8 +115,8 @@ def assert_every_picture_is_taken(
     assert not test.exception
     drawn = len(test.get("vega_lite_chart")) - CONTROLS.get(path, 0)
     assert len(found) == drawn >= least
-    assert len({exports.slug(name) for _, _, _, name, _ in found}) == len(found)
-    for chart, frame, about, name, provenance in found:
+    assert len({exports.slug(name) for _, _, _, name, _, _ in found}) == len(found)
+    for chart, frame, about, name, _, provenance in found:
         assert about.endswith(".")
         assert len(provenance.run_ids) > 0
         assert "n = " in provenance.basis or path == "runs"

@@ -23,7 +23,8 @@ def _page(page: Page) -> st.Page:
     )
 
 
-# Half of the time of a page is Altair proving each chart against its schema: that is for tests.
+# Altair proves each part of a chart against its schema as it is built: on a page that takes time
+# and tells nobody anything; the tests of pages and charts, which don't come by here, keep it.
 schemapi.DEBUG_MODE = False
 live.warm()
 st.set_page_config(

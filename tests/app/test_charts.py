@@ -60,6 +60,12 @@ def test_heatmap_puts_shallow_upwards_and_deep_to_the_right() -> None:
     assert encoding["y"]["sort"] == "descending"
 
 
+def test_a_heatmap_sends_no_column_that_it_neither_draws_nor_tells() -> None:
+    spec = charts.heatmap(cells(), "accuracy", 0.1, "arm").to_dict()
+    (rows,) = spec["datasets"].values()
+    assert set(rows[0]) == set(cells().columns) - {"run_id"}
+
+
 def test_steps_whose_epochs_round_alike_keep_rows_of_their_own() -> None:
     close = cells().with_columns(
         (10.61 + pl.col("shallow_step") / 100).alias("shallow_epoch"),

@@ -173,6 +173,26 @@ def drawn(test: AppTest) -> list[str]:
     return [spec["title"]["text"] for spec in specs]
 
 
+def identities(test: AppTest) -> set[tuple[str, str]]:
+    """What a browser knows each picture by: made anew where it changes."""
+    return {(chart.proto.id, chart.proto.alt) for chart in test.get("vega_lite_chart")}
+
+
+def test_another_cut_changes_the_rows_of_pictures_and_not_which_pictures_they_are(
+    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = cube_page(cube_home, monkeypatch)
+    slider = test.select_slider(key="url_cut")
+    other = next(cut for cut in slider.options if cut != slider.value)
+    before = identities(test)
+    slider.set_value(other).run()
+    assert not test.exception
+    heatmaps = {each for each in before if each[0]}
+    assert heatmaps
+    assert heatmaps <= identities(test)
+    assert "cut" not in " ".join(alt for _, alt in before)
+
+
 def test_everything_the_store_holds_has_its_picture(
     cube_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

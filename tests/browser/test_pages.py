@@ -74,6 +74,10 @@ def test_a_shared_link_reopens_the_view_and_back_goes_back(
         page, f"{serve(tiny_home)}/consistency?cut=stage3.1&split=test", "Temporal consistency"
     )
     assert re.search(r"stage3\.1.*test set", finding(page))
+    # Streamlit may lose a key that is pressed while the page is still being drawn.
+    page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for(
+        timeout=WAIT
+    )
     page.get_by_role("slider").first.press("ArrowLeft")
     page.get_by_text(re.compile(r"^Equal epoch.*stage3\.0")).wait_for(timeout=WAIT)
     page.go_back()

@@ -14,7 +14,8 @@ from store.lake import state as state_of_lake
 from store.source import database_from_environment, state
 
 
-@st.cache_data(max_entries=200, show_spinner="Reading the store ...")
+# Frames are shared, not copied: no function of polars that the app uses changes one.
+@st.cache_resource(max_entries=200, show_spinner="Reading the store ...")
 def _answer(
     source: Path | str,
     state: str,  # noqa: ARG001 (part of the cache's key)

@@ -207,7 +207,8 @@ def matched_arms(points: pl.DataFrame, arms: list[str]) -> list[str]:
     ``points``: run_id, arm, own_accuracy, displacement, retention, retention_low, retention_high;
     a row an earlier checkpoint under the final deep part. No sentence for one arm.
     """
-    present = [arm for arm in arms if arm in set(points["arm"])]
+    with_points = set(points["arm"].unique())
+    present = [arm for arm in arms if arm in with_points]
     return [_verdict(points, present[0], other) for other in present[1:]]
 
 

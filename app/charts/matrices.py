@@ -11,6 +11,9 @@ from PIL import Image
 from app.charts.style import METRIC_NAMES, PANEL, PLOT_SIZE, QUIET, epoch_labels, scale_floor, title
 
 SCHEME = "viridis"
+# Beyond so many cells a pointer tells of each what is drawn and no more: a browser makes the words
+# of every cell whenever a matrix is drawn, whether or not a pointer is there.
+MOST_TOLD = 1000
 CELL = "cell"
 # Nine colours along matplotlib's viridis, for pictures that are not drawn by Vega.
 VIRIDIS = np.array(
@@ -131,7 +134,12 @@ def heatmap(
     Cells where ``metric`` is null stay grey. A click on one is the selection ``cell``:
     ``shallow_step`` and ``deep_step``.
     """
-    drawn = matrix(cells, metric, _colour(metric, chance), cell_tooltip(over))
+    told = cell_tooltip(over)
+    if len(cells) > MOST_TOLD:
+        bounds = {"accuracy_low:Q", "accuracy_high:Q"} if metric == "accuracy" else set()
+        kept = {"shallow_epoch:Q", "deep_epoch:Q", f"{metric}:Q", *bounds, "n:Q"}
+        told = [tip for tip in told if tip.shorthand in kept]
+    drawn = matrix(cells, metric, _colour(metric, chance), told)
     return drawn.properties(
         title=title(name, "right of the line: shallow part earlier than deep")
     ).configure_view(strokeWidth=0, fill=QUIET, fillOpacity=0.35)

@@ -89,15 +89,12 @@ def _told(contours: pl.DataFrame) -> str:
     return f"{told}; outlines: {contours['mass'].item(0):.0%} of a class (KDE)"
 
 
-def with_clock(chart: alt.LayerChart) -> dict[str, Any]:
-    """Return the specification of ``trajectory`` with the timer that plays it.
+def with_clock(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a specification of ``trajectory`` with the timer that plays it; ``spec`` is changed.
 
     Vega-Lite knows timers for selections alone, but hands what else it finds in a parameter on to
     the signal that it becomes: the events ``on`` which it changes. Altair would refuse them.
     """
-    # The limit of 5,000 rows is meant for notebooks.
-    with alt.data_transformers.disable_max_rows():
-        spec: dict[str, Any] = chart.to_dict()
     signals = {parameter["name"]: parameter for parameter in spec["params"]}
     last = signals["at"]["bind"]["max"]
     passed = f"part + (now() - tick) / {STEP_MS}"

@@ -5,7 +5,7 @@ from pathlib import Path
 from app.report.claims import CLAIMS
 from app.report.further import FURTHER
 from app.report.gallery import Gallery
-from app.report.verdicts import UNTOLD, Claim, Finding
+from app.report.verdicts import Claim, Finding
 
 FIGURES = "findings"
 # How the studies that are no file of studies/ are run.
@@ -67,7 +67,7 @@ def answers(home: Path, studies: list[str]) -> Answers:
     answered: Answers = []
     for claim in (*CLAIMS, *FURTHER):
         every = [(gallery, claim.answer(gallery)) for gallery in galleries]
-        told = [pair for pair in every if pair[1].charts or pair[1].verdict != UNTOLD]
+        told = [pair for pair in every if pair[1].asked]
         answered.append((claim, told or every[:1]))
     return answered
 

@@ -4,7 +4,7 @@ import polars as pl
 
 from app import charts, replays, sensitivity
 from app.report.gallery import Gallery, over_seeds
-from app.report.verdicts import STABLE, UNTOLD, Claim, Finding, by_limits
+from app.report.verdicts import STABLE, Claim, Finding, by_limits, nothing
 from app.selection import usual_cut
 from featdyn_engine.domain import CONTROLS
 
@@ -16,14 +16,14 @@ def robust(gallery: Gallery) -> Finding:
     """TC of every arm on the test set at the usual cut, and whether it exceeds its nulls."""
     settings = gallery.ask("arm_settings", gallery.study)
     if len(settings) < LEAST_ARMS or "test" not in gallery.clean_sets:
-        return Finding(("No study changed the recipe.",), UNTOLD)
+        return nothing("No study changed the recipe.")
     cut, shown = usual_cut(gallery.cuts), gallery.clean_set("test")
     quantities = gallery.ask(
         "sensitivity", gallery.study, list(shown.eval_ids), cut, ["inherit", "none"]
     )
     scores = quantities.filter(pl.col("quantity") == "score", pl.col("value").is_not_null())
     if len(scores) < LEAST_ARMS:
-        return Finding(("No score of several recipes was computed.",), UNTOLD)
+        return nothing("No score of several recipes was computed.")
     nulls = [name for name in CONTROLS if name in set(quantities["control"])]
     found = [sensitivity.verdict(arm, quantities, nulls) for arm in scores["arm"]]
     words = pl.DataFrame({"arm": [v.arm for v in found], "verdict": [v.word for v in found]})
@@ -71,7 +71,7 @@ def averages(gallery: Gallery) -> Finding:
         pl.col("split") == "test", pl.col("corruption") == "none"
     )
     if stored.is_empty():
-        return Finding(("No average of checkpoints was computed.",), UNTOLD)
+        return nothing("No average of checkpoints was computed.")
     last = stored.filter(pl.col("comparator") == "last").select(
         "run_id", "eval_id", pl.col("accuracy").alias("last")
     )
@@ -102,7 +102,7 @@ def replayed(gallery: Gallery) -> Finding:
         pl.col("against") == replays.CONTROL,
     )
     if aged.is_empty():
-        return Finding(("No study replays older features beside current ones.",), UNTOLD)
+        return nothing("No study replays older features beside current ones.")
     headings = {replays.PLAIN: "Minus the plain run", replays.CONTROL: "Minus current features"}
     forests = [
         charts.replay_forest(paired.filter(pl.col("against") == against), heading)

@@ -14,11 +14,17 @@ STABLE = 0.8
 
 @dataclass(frozen=True)
 class Finding:
-    """What a study says of a claim: paragraphs, verdict, figures (none where there is no row)."""
+    """What a study says of a claim: paragraphs, verdict, figures; ``asked``: whether it could."""
 
     said: tuple[str, ...]
     verdict: str
     charts: tuple[alt.TopLevelMixin, ...] = ()
+    asked: bool = True
+
+
+def nothing(reason: str) -> Finding:
+    """Return the finding of a study without the rows that a claim needs."""
+    return Finding((reason,), UNTOLD, asked=False)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """What stands beside the score: memory horizons, comparators, connectivity."""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -52,7 +54,7 @@ def _horizons(scene: Scene) -> None:
         for eps in sorted(set(stored["eps"])):
             of_eps = named.filter(pl.col("eps") == eps)
             figure(
-                charts.horizon(of_eps, scene.arm_names, eps),
+                partial(charts.horizon, of_eps, scene.arm_names, eps),
                 of_eps,
                 about=(
                     "For each deep part, how many updates back every shallow part still keeps its "
@@ -143,7 +145,7 @@ def _connectivity(scene: Scene) -> None:
     )
     named = scene.named(barriers)
     figure(
-        charts.barrier(named, scene.arm_names),
+        partial(charts.barrier, named, scene.arm_names),
         named,
         about=(
             "How high the loss rises on the straight line between the weights of an earlier "

@@ -1,5 +1,7 @@
 """One cell of a matrix: its scores, its classes, the examples that it flips."""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -20,7 +22,8 @@ def choose(run_id: str, clicked: dict[str, int]) -> None:
 def render(scene: Scene, at_cut: pl.DataFrame, names: dict[str, str]) -> None:
     """Draw the choice of a cell, and what is known of it."""
     st.subheader("One cell", anchor=False)
-    present = [run_id for run_id in names if run_id in set(at_cut["run_id"])]
+    with_cells = set(at_cut["run_id"].unique())
+    present = [run_id for run_id in names if run_id in with_cells]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         run = controls.select("Cell of", "cell_run", present, present[0], lambda key: names[key])
         of_run = at_cut.filter(pl.col("run_id") == run)
@@ -95,7 +98,7 @@ def _classes(scene: Scene, row: dict[str, object], name: str) -> None:
         return
     basis = "Null: the deep part's own network, ticks. Intervals: 95 % over examples (Wilson)."
     figure(
-        charts.by_class(classes),
+        partial(charts.by_class, classes),
         classes,
         about=(
             "Accuracy of this cell class by class, beside that of the deep part's own network. "

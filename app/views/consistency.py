@@ -1,5 +1,7 @@
 """Temporal consistency: which shallow part still serves which deep part."""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -39,7 +41,8 @@ def render() -> None:
         )
         st.code("featdyn run STUDY.toml", language="bash")
         return
-    present = {key: name for key, name in scene.names.items() if key in set(cells["run_id"])}
+    with_cells = set(cells["run_id"].unique())
+    present = {key: name for key, name in scene.names.items() if key in with_cells}
     _picture(scene, at_cut, present)
     _every_cut(scene, cells, present)
     cell.render(scene, at_cut, present)
@@ -47,19 +50,21 @@ def render() -> None:
     scores.render(scene, at_cut)
     _lag_profiles(scene, at_cut, present)
     beside.tabs(scene)
-    with st.expander("The numbers behind the pictures"):
+    numbers = st.expander("The numbers behind the pictures", key="numbers", on_change="rerun")
+    if numbers.open:
         named = scene.named(at_cut)
-        st.dataframe(named.select("run", pl.exclude("run", "arm")), hide_index=True)
+        numbers.dataframe(named.select("run", pl.exclude("run", "arm")), hide_index=True)
 
 
 def _picture(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -> None:
     """Draw the matrices, retention at equal accuracy and displacement; say what they show."""
-    points = scene.points(at_cut)
     with st.container(horizontal=True, gap="small"):
         if scene.over_seeds:
             contrast.mean_matrices(scene, at_cut)
         else:
             contrast.matrices(scene, at_cut, present, cell.choose)
+        # A browser draws the matrices meanwhile.
+        points = scene.points(at_cut)
         with st.container(horizontal=True, gap="small", width="content"):
             contrast.matched_pictures(scene, points)
     contrast.caveats(scene, at_cut, points, present)
@@ -100,7 +105,7 @@ def _lag_profiles(scene: Scene, at_cut: pl.DataFrame, present: dict[str, str]) -
             )
             if not matrix.is_empty():
                 figure(
-                    charts.lag_profile(matrix, metric, 1 / scene.shown.classes, name),
+                    partial(charts.lag_profile, matrix, metric, 1 / scene.shown.classes, name),
                     matrix,
                     about=ABOUT_LAGS,
                     name=f"lag profile, {name}",

@@ -58,7 +58,7 @@ def matrices(
             continue
         click = partial(on_cell, run_id) if on_cell else None
         figure(
-            charts.heatmap(matrix, scene.metric, 1 / scene.shown.classes, name),
+            partial(charts.heatmap, matrix, scene.metric, 1 / scene.shown.classes, name),
             matrix,
             about=ABOUT_MATRIX[scene.metric],
             name=f"{scene.metric} matrix, {name}",
@@ -78,7 +78,9 @@ def mean_matrices(scene: Scene, at_cut: pl.DataFrame) -> None:
         seeds = matrix["seeds"][0]
         name = f"{arm}, {f'mean of {seeds} seeds' if seeds > 1 else 'one seed'}"
         figure(
-            charts.heatmap(matrix, scene.metric, 1 / scene.shown.classes, name, over="seeds"),
+            partial(
+                charts.heatmap, matrix, scene.metric, 1 / scene.shown.classes, name, over="seeds"
+            ),
             matrix,
             about=ABOUT_MATRIX[scene.metric],
             name=f"{scene.metric} matrix, {name}",
@@ -97,7 +99,7 @@ def matched_pictures(scene: Scene, points: pl.DataFrame) -> None:
     for matched_by in findings.MATCHED_BY:
         if not points[matched_by].drop_nulls().is_empty():
             figure(
-                charts.retention_against(points, matched_by, scene.arm_names),
+                partial(charts.retention_against, points, matched_by, scene.arm_names),
                 points,
                 about=ABOUT_MATCHED[matched_by],
                 name=f"retention against {matched_by.replace('_', ' ')}",

@@ -1,5 +1,7 @@
 """The section on consistency under corruption: retention and score, clean beside corrupted."""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -54,7 +56,8 @@ def render(study: str, runs: pl.DataFrame, kind: tuple[str, int]) -> None:
         if not kept.is_empty():
             retentions = retained.beside_clean(kept, "retention")
             figure(
-                charts.slopes(
+                partial(
+                    charts.slopes,
                     retentions,
                     arms,
                     f"Retention, shallow part of epoch {epoch}",
@@ -74,7 +77,9 @@ def render(study: str, runs: pl.DataFrame, kind: tuple[str, int]) -> None:
         if not scores.is_empty():
             both_scores = retained.beside_clean(scores, "score")
             figure(
-                charts.slopes(both_scores, arms, "Score", "TC of accuracy", ".2~f", "bootstrap"),
+                partial(
+                    charts.slopes, both_scores, arms, "Score", "TC of accuracy", ".2~f", "bootstrap"
+                ),
                 both_scores,
                 about=(
                     "Temporal consistency over all forward pairs, on clean images and on the same "

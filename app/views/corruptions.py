@@ -1,5 +1,7 @@
 """Corruption: what checkpoints still see through noise, blur, weather and files."""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -43,7 +45,7 @@ def render() -> None:
     of_runs = tuple(rows["run_id"].unique(maintain_order=True))
     with st.container(horizontal=True, gap="medium"):
         figure(
-            charts.corruption_heatmap(chosen, chance, heading),
+            partial(charts.corruption_heatmap, chosen, chance, heading),
             chosen,
             about=(
                 "Accuracy of one checkpoint on test images corrupted in each way and ever more "
@@ -54,7 +56,7 @@ def render() -> None:
         )
         along = _along_training(rows, kind)
         figure(
-            charts.corruption_over_time(along, arms),
+            partial(charts.corruption_over_time, along, arms),
             along,
             about=(
                 "Accuracy of every checkpoint on the clean test images (solid) and on those of one "

@@ -1,5 +1,7 @@
 """Distances: how far the laws of features move while a run trains, beside their nulls."""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -61,7 +63,7 @@ def _by_lag(of_run: pl.DataFrame, split: str, study: str) -> None:
         for cut in shown.sort("depth")["cut"].unique(maintain_order=True):
             of_cut = shown.filter(pl.col("cut") == cut)
             figure(
-                charts.excess_by_lag(of_cut, cut),
+                partial(charts.excess_by_lag, of_cut, cut),
                 of_cut,
                 about=(
                     "How far the law of the features at an earlier checkpoint lies from that at "

@@ -4,16 +4,14 @@ import json
 from collections.abc import Callable
 from typing import Any, Literal
 
-import altair as alt
 import polars as pl
 import streamlit as st
 
 from app import charts, controls, exports
 from app.cached import ask, store_revision
+from app.drawn import Moving, Picture, drawn, specification
 from app.exports import Provenance
 
-# Of lines under a title: no one grey is readable on white and on near-black.
-SUBTITLE = {"light": "#5a6672", "dark": "#a9b4c0"}
 MIME = {
     "svg": "image/svg+xml",
     "png": "image/png",
@@ -24,7 +22,7 @@ MIME = {
 
 
 def figure(
-    chart: alt.TopLevelMixin,
+    picture: Picture,
     frame: pl.DataFrame,
     *,
     about: str,
@@ -33,28 +31,24 @@ def figure(
     at: str = "",
     width: Literal["content", "stretch"] = "content",
     on_cell: Callable[[dict[str, int]], None] | None = None,
-    moving: Callable[[Any], dict[str, Any]] | None = None,
+    moving: Moving | None = None,
 ) -> None:
     """Draw a chart, with what it shows and its files behind one quiet button.
 
-    ``frame``: the rows that it draws. ``about``: two sentences for whoever asks "What am I looking
-    at?". ``name``: of this picture on its page, for screen readers and files; no other picture of
-    the page may bear it. ``at``: what a control of the page says beside it, for files: a picture
-    that keeps its name has only its rows replaced in the browser, else it is made anew, which
-    takes longer. ``on_cell``: called before the page is drawn again with the cell that
-    was clicked, its ``shallow_step`` and ``deep_step``, of a matrix. ``moving`` returns the
-    specification of the chart with what moves it, which a file of it doesn't do.
+    ``picture``: a function of ``app.charts`` with its arguments, ``partial(charts.heatmap, ...)``;
+    it is called where no equal one was drawn before. ``frame``: the rows that it draws. ``about``:
+    two sentences for whoever asks "What am I looking at?". ``name``: of this picture on its page,
+    for screen readers and files; no other picture of the page may bear it. ``at``: what a control
+    of the page says beside it, for files: a picture that keeps its name has only its rows replaced
+    in the browser, else it is made anew, which takes longer. ``on_cell``: called before the page is
+    drawn again with the cell that was clicked, its ``shallow_step`` and ``deep_step``, of a matrix.
+    ``moving`` returns a specification with what moves it, which a file of it doesn't do.
     """
     theme = st.context.theme.type or "light"
-    # Single marks have no names of their own for a screen reader; the chart has one.
-    drawn = chart.configure_title(subtitleColor=SUBTITLE[theme]).configure_mark(aria=False)
-    # A label stands at its tick, also at the ends, where Streamlit would push it inwards.
-    drawn = drawn.configure_axis(labelFlush=False)
+    spec = drawn(picture, theme, on_cell is not None, moving).whole
     with st.container(width=width, gap="xxsmall"):
-        if moving is not None:
-            st.vega_lite_chart(moving(drawn), width=width, alt=name)
-        elif on_cell is None:
-            st.altair_chart(drawn, width=width, alt=name)
+        if on_cell is None:
+            st.vega_lite_chart(spec, width=width, alt=name)
         else:
             key = f"chart-{exports.slug(name)}"
 
@@ -63,20 +57,20 @@ def figure(
                 if clicked:
                     on_cell(clicked[0])
 
-            st.altair_chart(
-                charts.selectable(drawn),
+            st.vega_lite_chart(
+                spec,
                 width=width,
                 alt=name,
                 key=key,
                 on_select=hear,
                 selection_mode=charts.CELL,
             )
-        _behind(chart, frame, about, name, at, provenance)
+        _behind(picture, frame, about, name, at, provenance)
 
 
 @st.fragment
 def _behind(
-    chart: alt.TopLevelMixin,
+    picture: Picture,
     frame: pl.DataFrame,
     about: str,
     name: str,
@@ -93,11 +87,11 @@ def _behind(
     )
     with button:
         if button.open:
-            _content(chart, frame, about, f"{name}, {at}" if at else name, provenance)
+            _content(picture, frame, about, f"{name}, {at}" if at else name, provenance)
 
 
 def _content(
-    chart: alt.TopLevelMixin, frame: pl.DataFrame, about: str, name: str, provenance: Provenance
+    picture: Picture, frame: pl.DataFrame, about: str, name: str, provenance: Provenance
 ) -> None:
     st.markdown(about)
     st.caption(provenance.basis)
@@ -108,9 +102,7 @@ def _content(
         f"revision {record['store_revision']}."
     )
     heading = name[0].upper() + name[1:]
-    # The limit of 5,000 rows is meant for notebooks.
-    with alt.data_transformers.disable_max_rows():
-        spec = chart.to_dict()
+    spec = specification(picture())
     files = exports.Files(exports.slug(name), heading, spec, frame, caption, record)
     with st.container(horizontal=True, gap="small"):
         for ending, make in files.makers.items():

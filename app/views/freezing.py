@@ -1,5 +1,7 @@
 """Freezing: what blocks held still, and stored ones replayed, do to the final accuracy."""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -43,7 +45,7 @@ def render() -> None:
         st.code(EXAMPLE, language=None)
     else:
         figure(
-            charts.freezing(shown, AXES[images]),
+            partial(charts.freezing, shown, AXES[images]),
             shown,
             about=(
                 "Final test accuracy of runs of which some blocks were held still, against the "
@@ -58,7 +60,7 @@ def render() -> None:
     recipes = conditions.filter(UNFROZEN)
     if len(recipes) > 1:
         figure(
-            charts.accuracy_by_setting(recipes),
+            partial(charts.accuracy_by_setting, recipes),
             recipes,
             about=(
                 "Final test accuracy of the arms that nothing was done to, one row a recipe. Where "

@@ -1,6 +1,7 @@
 """What the Splice lab is asked for: two checkpoints, a cut, examples, and how they are treated."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -10,6 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 from app import charts, controls, live
 from app.cached import ask
 from app.charts import epoch_label
+from app.drawn import drawn
 from app.selection import EvaluationSet, evaluation_sets
 from app.views.scene import NORMS
 from app.views.study_choice import choose_study
@@ -240,11 +242,14 @@ def _steps(runs: Runs) -> dict[str, int]:
     metrics = ask("metrics", tuple(both)).with_columns(
         pl.col("run_id").replace(runs.names).alias("run")
     )
-    chart = charts.checkpoint_curve(
-        metrics, runs.checkpoints, {side: chosen[key] for key, side in SIDES.items()}
+    picture = partial(
+        charts.checkpoint_curve,
+        metrics,
+        runs.checkpoints,
+        {side: chosen[key] for key, side in SIDES.items()},
     )
-    curve.altair_chart(
-        chart,
+    curve.vega_lite_chart(
+        drawn(picture, st.context.theme.type or "light", named_marks=True).whole,
         alt="accuracy along training, and a dot a checkpoint for either side",
         key="curve",
         on_select=_picked,

@@ -1,5 +1,6 @@
 """How the Splice lab shows what a splice does."""
 
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -37,7 +38,7 @@ def classes(outcome: Outcome, provenance: Provenance) -> None:
         return
     with st.container(horizontal=True, gap="large"):
         figure(
-            charts.by_class(outcome.per_class),
+            partial(charts.by_class, outcome.per_class),
             outcome.per_class,
             about=(
                 "Accuracy of this splice class by class, beside that of the deep network itself. "
@@ -48,7 +49,7 @@ def classes(outcome: Outcome, provenance: Provenance) -> None:
         )
         if not outcome.confusion.is_empty():
             figure(
-                charts.confusion(outcome.confusion, outcome.classes),
+                partial(charts.confusion, outcome.confusion, outcome.classes),
                 outcome.confusion,
                 about=(
                     "How many examples the splice calls one class (column) of those that the deep "
@@ -97,7 +98,7 @@ def one_image(answer: dict[str, Any], provenance: Provenance) -> None:
             )
         shares = pl.DataFrame(answer["shares"])
         figure(
-            charts.class_shares(shares),
+            partial(charts.class_shares, shares),
             shares,
             about=(
                 "Probability of each class for one image, of the splice and of the deep network "

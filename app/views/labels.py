@@ -1,5 +1,7 @@
 """Labels and controls: what is left of consistency where the supervision means nothing?"""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -106,7 +108,7 @@ def _pictures(
             if points[matched_by].null_count() < len(points):
                 bands = rules.bands(nulls, matched_by)
                 figure(
-                    charts.retention_by_noise(points, bands, matched_by, noise, permuted),
+                    partial(charts.retention_by_noise, points, bands, matched_by, noise, permuted),
                     rules.with_nulls(points, bands),
                     about=ABOUT_MATCHED[matched_by],
                     name="retention by share of random labels against "
@@ -121,7 +123,7 @@ def _pictures(
         scores = _scores(scene, of_arms)
         if not scores.is_empty():
             figure(
-                charts.score_by_noise(scores, scene.measure),
+                partial(charts.score_by_noise, scores, scene.measure),
                 scores,
                 about=(
                     "Temporal consistency of each arm against the share of its labels that are "

@@ -1,5 +1,7 @@
 """Memory: which examples a later deep part keeps under earlier features, and where it forgets."""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -50,7 +52,7 @@ def _flips(scene: MemoryScene, at: pl.DataFrame) -> None:
         for arm in scene.present(at):
             of_arm = at.filter(pl.col("arm") == arm)
             figure(
-                charts.flips_by_lag(of_arm, limit, arm, variance(of_arm)),
+                partial(charts.flips_by_lag, of_arm, limit, arm, variance(of_arm)),
                 of_arm,
                 about=(
                     "How many examples change between right and wrong when a later deep part reads "
@@ -62,7 +64,7 @@ def _flips(scene: MemoryScene, at: pl.DataFrame) -> None:
                 provenance=_provenance(scene, of_arm, NULL),
             )
         figure(
-            charts.share_by_lag(at, scene.arms, variance(at)),
+            partial(charts.share_by_lag, at, scene.arms, variance(at)),
             at,
             about=(
                 "Of the examples that the deep part's own network has in memory, the share that it "
@@ -114,7 +116,7 @@ def _shares(scene: MemoryScene, of_set: pl.DataFrame) -> None:
         for arm in scene.present(of_set):
             of_arm = of_set.filter(pl.col("arm") == arm)
             figure(
-                charts.share_heatmap(of_arm, arm),
+                partial(charts.share_heatmap, of_arm, arm),
                 of_arm,
                 about=(
                     "Each cell is the share of memory that a deep part (column) keeps under the "
@@ -175,7 +177,7 @@ def _gaps(scene: MemoryScene, gaps: pl.DataFrame) -> None:
             of_arm = gaps.filter(pl.col("arm") == arm)
             limits = [min(low, 0.0) - 0.02, max(high, 0.0) + 0.02]
             figure(
-                charts.gap_by_lag(of_arm, arm, variance(of_arm), limits),
+                partial(charts.gap_by_lag, of_arm, arm, variance(of_arm), limits),
                 of_arm,
                 about=(
                     "What a deep part loses under the features of another checkpoint on the "
@@ -213,7 +215,7 @@ def _induction(scene: MemoryScene) -> None:
         )
         return
     figure(
-        charts.induction(points, scene.arms),
+        partial(charts.induction, points, scene.arms),
         points,
         about=(
             "Each dot is a run: how well it keeps its training examples in memory against how "

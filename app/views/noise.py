@@ -1,6 +1,7 @@
 """SGD noise: its spectrum and dimension beside isotropic noise through the same network."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 import streamlit as st
@@ -49,7 +50,7 @@ def render() -> None:
         _scree(study, here, names, series)
         if not of_control.is_empty():
             figure(
-                charts.difference_to_control(of_control, series),
+                partial(charts.difference_to_control, of_control, series),
                 of_control,
                 about=(
                     "Whether the noise of SGD has fewer directions than isotropic noise of equal "
@@ -133,7 +134,7 @@ def _scree(study: str, here: pl.DataFrame, names: dict[str, str], series: list[s
     shown = spectra.join(here.select("series", *place), on=place, maintain_order="left")
     shares = noises.as_shares(shown)
     figure(
-        charts.scree(shares, noises.isotropic_bands(shares), series),
+        partial(charts.scree, shares, noises.isotropic_bands(shares), series),
         shares,
         about=(
             "How the noise of mini-batches spreads over directions, the largest first: filled SGD, "
@@ -162,7 +163,8 @@ def _alignment(
     st.subheader("Alignment with drift", anchor=False)
     with st.container(horizontal=True, gap="medium"):
         for number, each in enumerate(series):
-            chart = charts.noise_alignment(
+            chart = partial(
+                charts.noise_alignment,
                 means.filter(pl.col("series") == each),
                 each,
                 ARM_COLOURS[number % len(ARM_COLOURS)],

@@ -1,5 +1,7 @@
 """Two runs against each other, cell by cell."""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -12,7 +14,8 @@ from app.words import counted
 
 def render(scene: Scene, at_cut: pl.DataFrame, names: dict[str, str]) -> None:
     """Draw the cells of one run minus those of another at the same pairs of steps."""
-    present = [run_id for run_id in names if run_id in set(at_cut["run_id"])]
+    with_cells = set(at_cut["run_id"].unique())
+    present = [run_id for run_id in names if run_id in with_cells]
     if len(present) < 2:
         return
     st.subheader("Difference of two runs", anchor=False)
@@ -29,7 +32,9 @@ def render(scene: Scene, at_cut: pl.DataFrame, names: dict[str, str]) -> None:
         st.caption("The two runs have no pair of steps in common.")
         return
     figure(
-        charts.difference_heatmap(cells, scene.metric, names[first], f"minus {names[second]}"),
+        partial(
+            charts.difference_heatmap, cells, scene.metric, names[first], f"minus {names[second]}"
+        ),
         cells,
         about=(
             f"{scene.metric.capitalize()} of each cell of one run minus that of the other at the "

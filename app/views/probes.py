@@ -1,5 +1,7 @@
 """Probes: where along depth, and when, a line tells the classes apart; and is a splice more?"""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -29,7 +31,7 @@ def render() -> None:
     first = probes.row(0, named=True)
     with st.container(horizontal=True, gap="medium"):
         figure(
-            charts.probes_by_depth(probes),
+            partial(charts.probes_by_depth, probes),
             probes,
             about=(
                 "How well a linear classifier reads the classes from the features behind each "
@@ -39,7 +41,7 @@ def render() -> None:
             provenance=_provenance(study, first, "probes"),
         )
         figure(
-            charts.probe_heatmap(probes),
+            partial(charts.probe_heatmap, probes),
             probes,
             about=(
                 "The same accuracies, depth upwards and training time to the right. The top row "
@@ -127,7 +129,7 @@ def _beside_splices(probe: dict[str, object], study: str) -> None:
         )
         return
     figure(
-        charts.probe_against_splice(points),
+        partial(charts.probe_against_splice, points),
         points,
         about=(
             "Each point is an earlier checkpoint: what its shallow part reaches under the final "

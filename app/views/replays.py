@@ -1,5 +1,7 @@
 """The section on replay as a way to train: does it do what augmentation does, and SWA?"""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -72,7 +74,7 @@ def render(study: str, run_ids: tuple[str, ...]) -> None:
             shown = paired.filter(pl.col("against") == against)
             if not shown.is_empty():
                 figure(
-                    charts.replay_forest(shown, heading),
+                    partial(charts.replay_forest, shown, heading),
                     shown,
                     about=ABOUT[against],
                     name=f"replay, {heading[0].lower()}{heading[1:]}",

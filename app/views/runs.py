@@ -1,6 +1,7 @@
 """Runs: what was trained, how it went, with what, and what is wrong with it."""
 
 import json
+from functools import partial
 
 import polars as pl
 import streamlit as st
@@ -98,7 +99,9 @@ def _curves(study: str, shown: pl.DataFrame, names: dict[str, str]) -> None:
     ):
         with column:
             figure(
-                charts.training_curves(metrics, checkpoints, list(names.values()), value, axis),
+                partial(
+                    charts.training_curves, metrics, checkpoints, list(names.values()), value, axis
+                ),
                 metrics,
                 about=(
                     f"The {value} of each run while it trains, solid on its training set and "

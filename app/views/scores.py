@@ -1,5 +1,7 @@
 """Scores of whole cubes: by depth, and their excess over each control."""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -73,7 +75,8 @@ def _by_depth(scene: Scene, stored: pl.DataFrame, pairs: str, weighting: str) ->
     with st.container(width=WIDTH):
         named = scene.named(scores)
         figure(
-            charts.scores_by_depth(
+            partial(
+                charts.scores_by_depth,
                 named,
                 _over_seeds(scene, scores, pairs, weighting),
                 scene.arm_names,
@@ -180,7 +183,7 @@ def _forest(scene: Scene, pairs: str, weighting: str) -> None:
     rows = of_norms(rows if exact.is_empty() else exact, scene.norms)
     named = scene.named(rows)
     figure(
-        charts.excess_forest(named, CONTROLS, scene.arm_names, scene.cut),
+        partial(charts.excess_forest, named, CONTROLS, scene.arm_names, scene.cut),
         named,
         about=(
             "The run's score minus that of each control, which puts something else under the same "
@@ -231,7 +234,7 @@ def _cell_by_cell(scene: Scene, at_cut: pl.DataFrame, here: pl.DataFrame) -> Non
             of_run = at_cut.filter(pl.col("run_id") == run_id)
             cells = against_control(of_run, of_control, scene.metric)
             figure(
-                charts.difference_heatmap(cells, scene.metric, scene.names[run_id]),
+                partial(charts.difference_heatmap, cells, scene.metric, scene.names[run_id]),
                 cells,
                 about=(
                     f"{scene.metric.capitalize()} of each cell of the run minus that of the same "

@@ -1,5 +1,7 @@
 """Sensitivity: does the effect hold under another optimiser, rate, batch size, norm layer?"""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -93,7 +95,7 @@ def _pictures(
     with st.container(horizontal=True, gap="medium"):
         if not score.is_empty():
             figure(
-                charts.score_forest(score, order, scene.measure, rules.LEAST_SCORE),
+                partial(charts.score_forest, score, order, scene.measure, rules.LEAST_SCORE),
                 score,
                 about=(
                     "Temporal consistency of each arm with its interval, and in words whether the "
@@ -107,8 +109,13 @@ def _pictures(
             if not of_null.is_empty():
                 words = name.replace("_", " ")
                 figure(
-                    charts.difference_forest(
-                        of_null, order, f"Over {words}", "TC minus that of the null", 0.05
+                    partial(
+                        charts.difference_forest,
+                        of_null,
+                        order,
+                        f"Over {words}",
+                        "TC minus that of the null",
+                        0.05,
                     ),
                     of_null,
                     about=(
@@ -121,8 +128,12 @@ def _pictures(
         asymmetry = rows.filter(pl.col("quantity") == "asymmetry")
         if not asymmetry.is_empty():
             figure(
-                charts.difference_forest(
-                    asymmetry, order, "Forward minus backward", "TC minus that of backward pairs"
+                partial(
+                    charts.difference_forest,
+                    asymmetry,
+                    order,
+                    "Forward minus backward",
+                    "TC minus that of backward pairs",
                 ),
                 asymmetry,
                 about=(
@@ -137,8 +148,13 @@ def _pictures(
             if not matched.is_empty():
                 heading = f"At {place.removesuffix(' of the earlier network')}"
                 figure(
-                    charts.difference_forest(
-                        matched, order, heading, "retention minus that of the first arm", None
+                    partial(
+                        charts.difference_forest,
+                        matched,
+                        order,
+                        heading,
+                        "retention minus that of the first arm",
+                        None,
                     ),
                     matched,
                     about=(

@@ -1,5 +1,7 @@
 """Trajectories: how single examples move through the features of a cut while a network learns."""
 
+from functools import partial
+
 import polars as pl
 import streamlit as st
 
@@ -75,7 +77,8 @@ def _draw(chosen: dict[str, object], study: str) -> None:
         images = ask("trajectory_images", chosen["eval_id"])
         with st.container(width=SIDE):
             figure(
-                charts.trajectory(
+                partial(
+                    charts.trajectory,
                     points,
                     contours,
                     images,
@@ -95,11 +98,11 @@ def _draw(chosen: dict[str, object], study: str) -> None:
             )
         with st.container(horizontal=True, gap="medium", width=620):
             for drawn, words in (
-                (charts.trust(quality), "trustworthiness by checkpoint"),
-                (charts.overlap(quality), "overlap of nearest neighbours by checkpoint"),
-                (charts.motion(quality), "displacement of the features by checkpoint"),
-                (charts.pace(quality), "speed of the features by checkpoint"),
-                (charts.turning(quality), "turning cosine by checkpoint"),
+                (partial(charts.trust, quality), "trustworthiness by checkpoint"),
+                (partial(charts.overlap, quality), "overlap of nearest neighbours by checkpoint"),
+                (partial(charts.motion, quality), "displacement of the features by checkpoint"),
+                (partial(charts.pace, quality), "speed of the features by checkpoint"),
+                (partial(charts.turning, quality), "turning cosine by checkpoint"),
             ):
                 figure(
                     drawn,

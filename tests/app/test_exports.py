@@ -14,6 +14,7 @@ from PIL import Image
 from polars.testing import assert_frame_equal
 
 from app import exports
+from app.drawn import specification
 from tests.app.test_views import opened
 from tests.store import freezing
 
@@ -116,10 +117,10 @@ def assert_every_picture_is_taken(
     drawn = len(test.get("vega_lite_chart")) - CONTROLS.get(path, 0)
     assert len(found) == drawn >= least
     assert len({exports.slug(name) for _, _, _, name, _, _ in found}) == len(found)
-    for chart, frame, about, name, _, provenance in found:
+    for picture, frame, about, name, _, provenance in found:
         assert about.endswith(".")
         assert len(provenance.run_ids) > 0
         assert "n = " in provenance.basis or path == "runs"
-        taken = exports.Files(exports.slug(name), name, chart.to_dict(), frame, about, {})
+        taken = exports.Files(exports.slug(name), name, specification(picture()), frame, about, {})
         assert b"<svg" in taken.svg()
         assert len(pl.read_csv(io.BytesIO(taken.csv()))) == len(frame) > 0

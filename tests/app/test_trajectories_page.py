@@ -7,6 +7,7 @@ import pytest
 
 from app import charts
 from app.charts.style import ARM_COLOURS, CLASS_COLOURS, QUIET
+from app.drawn import specification
 from tests.app.test_views import drawn, opened, text_of
 from tests.store import cube
 
@@ -65,7 +66,7 @@ def test_the_slider_is_the_charts_own_and_begins_at_the_last_checkpoint() -> Non
 
 
 def test_the_clock_moves_to_the_next_checkpoint_and_begins_again_after_the_last() -> None:
-    spec = charts.with_clock(chart())
+    spec = charts.with_clock(specification(chart()))
     parameters = {each["name"]: each for each in spec["params"]}
     assert parameters["part"]["on"][0]["events"] == {"type": "timer", "throttle": 33}
     following, pressed = (event["update"] for event in parameters["at"]["on"])

@@ -228,6 +228,8 @@ def test_a_picture_never_mixes_sets_of_one_split(
     for set_id, words in ((cube.TEST, "digits, 30 images, true"), (cube.FOGGY, "fog 2")):
         test = cube_page(cube_home, monkeypatch, test_set=set_id)
         assert words in text_of(test)
+        test.session_state["numbers"] = True
+        test.run()
         (table,) = [each.value for each in test.dataframe if "eval_id" in each.value.columns]
         assert set(table["eval_id"]) == {set_id}
         assert len(table) == len(cube.ARMS) * len(cube.STEPS) ** 2

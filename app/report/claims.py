@@ -18,6 +18,7 @@ from app.report.verdicts import (
     UNTOLD,
     Claim,
     Finding,
+    by_contrasts,
     by_limits,
     nothing,
 )
@@ -152,15 +153,7 @@ def collapse(gallery: Gallery) -> Finding:
         f"excludes {100 * LEAST:.0f} points.",
     )
     contrasts = [findings.contrast(points, first, noisiest, name) for name in findings.MATCHED_BY]
-    known = [each for each in contrasts if each is not None]
-    if len(known) < len(contrasts):
-        return Finding(said, UNTOLD, tuple(pictures))
-    above = [each.differs and each.difference > 0 for each in known]
-    if any(above) and any(each.differs and each.difference < 0 for each in known):
-        return Finding(said, UNTOLD, tuple(pictures))
-    excluded = [each.difference_high < LEAST for each in known]
-    verdict = HOLDS if all(above) else PART if any(above) else FAILS if any(excluded) else UNTOLD
-    return Finding(said, verdict, tuple(pictures))
+    return Finding(said, by_contrasts(contrasts), tuple(pictures))
 
 
 def corrupted(gallery: Gallery) -> Finding:

@@ -1,10 +1,11 @@
 """What a study can say of a claim, and the rule by which intervals become a verdict. Ours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import altair as alt
 
+from app.findings import LEAST_DIFFERENCE, Contrast
 from app.report.gallery import Gallery
 
 HOLDS, PART, FAILS, UNTOLD = "holds", "holds in part", "doesn't hold", "can't be told"
@@ -48,3 +49,18 @@ def by_limits(lows: list[float | None], bar: float, highs: list[float | None]) -
     if above:
         return PART
     return FAILS if all(high is not None and high < bar for _, high in known) else UNTOLD
+
+
+def by_contrasts(contrasts: Sequence[Contrast | None]) -> str:
+    """Judge a first arm against a second in several pictures: above in all, in some, in none.
+
+    Untold where a picture is missing, and where one says the opposite of another.
+    """
+    known = [each for each in contrasts if each is not None]
+    above = [each.differs and each.difference > 0 for each in known]
+    below = [each.differs and each.difference < 0 for each in known]
+    if len(known) < len(contrasts) or (any(above) and any(below)):
+        return UNTOLD
+    if any(above):
+        return HOLDS if all(above) else PART
+    return FAILS if any(each.difference_high < LEAST_DIFFERENCE for each in known) else UNTOLD

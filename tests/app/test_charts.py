@@ -4,6 +4,7 @@ import base64
 import io
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,49 @@ def test_lag_profile_has_forward_pairs_only_and_a_line_a_deep_step() -> None:
     assert bands["mark"]["type"] == "area"
     assert bands["encoding"]["y2"]["field"] == "accuracy_high"
     assert all(layer["encoding"]["detail"]["field"] == "deep_step" for layer in (bands, lines))
+
+
+def many(count: int) -> pl.DataFrame:
+    """Cells of ``count`` checkpoints, as ``cells`` has them."""
+    steps = pl.DataFrame({"shallow_step": range(count)})
+    return steps.join(steps.rename({"shallow_step": "deep_step"}), how="cross").with_columns(
+        pl.lit("r").alias("run_id"),
+        pl.col("shallow_step").alias("shallow_epoch").cast(pl.Float64),
+        pl.col("deep_step").alias("deep_epoch").cast(pl.Float64),
+        pl.lit(100).alias("n"),
+        *(
+            pl.lit(0.5).alias(name)
+            for name in ("accuracy", "accuracy_low", "accuracy_high", "agreement", "retention")
+        ),
+    )
+
+
+def test_of_many_deep_parts_a_lag_profile_draws_some_and_says_so() -> None:
+    spec = charts.lag_profile(many(31), "accuracy", 0.1, "arm").to_dict()
+    rows = next(iter(spec["datasets"].values()))
+    deep = sorted({row["deep_step"] for row in rows})
+    assert len(deep) == 12
+    assert (deep[0], deep[-1]) == (1, 30)
+    assert max(later - earlier for earlier, later in pairwise(deep)) <= 3
+    # Each of them whole.
+    assert sum(row["deep_step"] == 30 for row in rows) == 31
+    assert spec["title"]["subtitle"] == "bands: 95 % over examples; 12 of 30 deep parts"
+
+
+@pytest.mark.parametrize(
+    ("count", "metric", "told"),
+    [
+        (31, "accuracy", 10),
+        (33, "accuracy", 6),
+        (33, "agreement", 4),
+    ],
+)
+def test_a_large_matrix_tells_less_of_a_cell(count: int, metric: str, told: int) -> None:
+    spec = charts.heatmap(many(count), metric, 0.1, "arm").to_dict()
+    tooltip = spec["layer"][0]["encoding"]["tooltip"]
+    assert len(tooltip) == told
+    fields = {each["field"] for each in tooltip}
+    assert {"shallow_epoch", "deep_epoch", metric, "n"} <= fields
 
 
 def test_a_lag_profile_of_retention_has_no_band_and_says_so() -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from app.findings import Contrast
 from app.report import claims, further
 from app.report.claims import CLAIMS
 from app.report.document import answers, write
 from app.report.gallery import Gallery, over_seeds
-from app.report.verdicts import FAILS, HOLDS, PART, UNTOLD, by_limits
+from app.report.verdicts import FAILS, HOLDS, PART, UNTOLD, by_contrasts, by_limits
 from app.selection import usual_cut
 from tests.store import cube, replays
 
@@ -29,6 +30,33 @@ def test_a_verdict_follows_its_limits(
     lows: list[float | None], highs: list[float | None], verdict: str
 ) -> None:
     assert by_limits(lows, 0.8, highs) == verdict
+
+
+def contrast(difference: float, half_width: float) -> Contrast:
+    first = 0.5 + difference
+    return Contrast(0, 1, first, 0.5, difference - half_width, difference + half_width)
+
+
+ABOVE, BELOW, EQUAL = contrast(0.2, 0.1), contrast(-0.2, 0.1), contrast(0.0, 0.02)
+WIDE = contrast(0.0, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("contrasts", "verdict"),
+    [
+        ([ABOVE, ABOVE], HOLDS),
+        ([ABOVE, WIDE], PART),
+        ([ABOVE, EQUAL], PART),
+        ([ABOVE, BELOW], UNTOLD),
+        ([BELOW, ABOVE], UNTOLD),
+        ([BELOW, WIDE], FAILS),
+        ([EQUAL, WIDE], FAILS),
+        ([WIDE, WIDE], UNTOLD),
+        ([ABOVE, None], UNTOLD),
+    ],
+)
+def test_two_pictures_decide_together(contrasts: list[Contrast | None], verdict: str) -> None:
+    assert by_contrasts(contrasts) == verdict
 
 
 def test_the_interval_over_seeds_is_students() -> None:

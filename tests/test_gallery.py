@@ -26,6 +26,8 @@ STUDIES = [
     "digits_sensitivity",
     "digits_replay",
     "cifar10_recipes",
+    "cifar10_noisy_labels",
+    "cifar10_norm_layers",
 ]
 CUT, DEPTH = "stage1.2", 4
 # Weights are kept in half precision where no prediction of their own network changes by it.

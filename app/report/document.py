@@ -8,8 +8,11 @@ from app.report.gallery import Gallery
 from app.report.verdicts import Claim, Finding
 
 FIGURES = "findings"
-# How the studies that are no file of studies/ are run.
-COMMANDS = {"digits": "featdyn demo"}
+# How studies are run that are no file of studies/, or were run on another device.
+COMMANDS = {
+    "digits": "featdyn demo",
+    "cifar10_noisy_labels": "featdyn run studies/cifar10_noisy_labels.toml --device cuda",
+}
 SCALE = 1.5
 BEGINNING = """# Findings
 

@@ -21,6 +21,8 @@ from app.views.study_choice import choose_study
 from app.words import plain
 
 SEEDS = ["single runs", "means over seeds"]
+# More single runs than this open as means over the seeds of each arm.
+MOST_MATRICES = 6
 METRICS = ["accuracy", "agreement", "retention"]
 NORMS = {
     "inherit": "every block keeps its own running statistics",
@@ -178,7 +180,8 @@ def choose(metrics: Sequence[str] = METRICS) -> Scene | None:
         cuts = choices.sort("depth")["cut"].unique(maintain_order=True).to_list()
         cut = controls.slider("Cut after block", "cut", cuts, usual_cut(cuts))
         several = runs["arm"].n_unique() < len(runs)
-        seeds = controls.segments("Matrices of", "seeds", SEEDS, SEEDS[0]) if several else ""
+        usual_seeds = SEEDS[len(runs) > MOST_MATRICES]
+        seeds = controls.segments("Matrices of", "seeds", SEEDS, usual_seeds) if several else ""
     return Scene(
         study=study,
         names=names,

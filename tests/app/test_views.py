@@ -267,6 +267,17 @@ def test_pairs_and_weighting_are_those_of_the_link(
     assert "mean over seeds" in chart["title"]["subtitle"][1]
 
 
+def test_many_runs_open_as_means_over_seeds_and_a_link_shows_them_singly(
+    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = drawn(cube_page(cube_home, monkeypatch))
+    assert not any("mean of" in title for title in few)
+    monkeypatch.setattr("app.views.scene.MOST_MATRICES", 2)
+    many = drawn(cube_page(cube_home, monkeypatch))
+    assert "true, mean of 2 seeds" in many
+    assert drawn(cube_page(cube_home, monkeypatch, seeds="single runs")) == few
+
+
 def test_runs_of_controls_stand_apart_with_what_they_serve(
     cube_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,6 @@ together; most of them are those of a moment ago, or of another visitor.
 """
 
 import hashlib
-import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import altair as alt
 import polars as pl
+import pyarrow as pa
 import streamlit as st
 
 from app import charts
@@ -96,9 +96,11 @@ def drawn(
 
 def _content(frame: pl.DataFrame) -> bytes:
     """Digest every row: of a large frame, Streamlit itself would look at some alone."""
-    written = io.BytesIO()
-    frame.write_ipc(written)
-    return hashlib.blake2b(written.getbuffer()).digest()
+    table = frame.to_arrow()
+    written = pa.BufferOutputStream()
+    with pa.ipc.new_stream(written, table.schema) as stream:
+        stream.write_table(table)
+    return hashlib.blake2b(written.getvalue()).digest()
 
 
 @st.cache_resource(max_entries=MOST, show_spinner=False, hash_funcs={pl.DataFrame: _content})

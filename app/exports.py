@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 # What a Vega-Lite view can't hold when it becomes one of several.
 OUTERMOST = ("$schema", "autosize", "background", "config", "datasets", "padding", "params")
@@ -125,9 +127,10 @@ def csv(frame: pl.DataFrame) -> bytes:
 
 def parquet(frame: pl.DataFrame, record: dict[str, Any]) -> bytes:
     """Write a frame as Parquet; its provenance is in the file's metadata, key ``featdyn``."""
-    content = io.BytesIO()
-    frame.write_parquet(content, metadata={"featdyn": json.dumps(record)})
-    return content.getvalue()
+    content = pa.BufferOutputStream()
+    table = frame.to_arrow().replace_schema_metadata({"featdyn": json.dumps(record)})
+    pq.write_table(table, content)
+    return content.getvalue().to_pybytes()
 
 
 @dataclass(frozen=True)

@@ -115,9 +115,10 @@ def confusion(counts: pl.DataFrame, classes: tuple[str, ...]) -> alt.LayerChart:
     ``counts``: ``own``, ``predicted`` (class numbers) and ``count``. The colour is the share of
     the row; the number, where there is room, the count.
     """
+    # Not by a function for polars to call: its threads would wait for Python, and Python for them.
     named = counts.with_columns(
-        pl.col("own").map_elements(lambda k: classes[k], pl.String).alias("own_name"),
-        pl.col("predicted").map_elements(lambda k: classes[k], pl.String).alias("predicted_name"),
+        pl.Series("own_name", [classes[k] for k in counts["own"]], pl.String),
+        pl.Series("predicted_name", [classes[k] for k in counts["predicted"]], pl.String),
         (pl.col("count") / pl.col("count").sum().over("own")).alias("share"),
     )
     order = list(classes)

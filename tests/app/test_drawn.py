@@ -1,5 +1,7 @@
 """Charts as a browser gets them: made once for equal rows, and anew for any others."""
 
+import subprocess
+import sys
 import threading
 from functools import partial
 from typing import Any
@@ -116,3 +118,10 @@ def test_files_and_pictures_made_at_once_have_their_own_data() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_many_visitors_at_once_never_wait_for_each_other_for_ever() -> None:
+    """A Python function inside polars once froze the whole server (``tests/app/together.py``)."""
+    command = [sys.executable, "-m", "tests.app.together"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

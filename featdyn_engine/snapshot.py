@@ -29,7 +29,7 @@ from featdyn_engine.files import write_json
 from featdyn_engine.parts import part_path
 from featdyn_engine.pipeline import engine_lock
 from store.connection import MIGRATIONS
-from store.extract import Extracted, compact, extract, replace_checkpoints, rewrite
+from store.extract import Extracted, compact, extract, keep_images, replace_checkpoints, rewrite
 from store.home import MANIFEST, database_path, revision
 
 FORMAT = 1
@@ -106,7 +106,18 @@ def _fill(home: Path, out: Path, choice: Choice, say: Callable[[str], None]) -> 
     rewrite(database_path(out), folders.shortened, folders.shortened_toml)
     chosen = _checkpoints(home, extracted, choice)
     configs = [load_run(home, run_id) for run_id in chosen]
-    sources = _sources(configs, _sets(home, extracted.eval_ids), choice.images, home)
+    sets = _sets(home, extracted.eval_ids)
+    sources = _sources(configs, sets, choice.images, home)
+    keep_images(
+        database_path(out),
+        [
+            each.eval_id
+            for each in sets
+            if all(sources[name].brought for name in _names(each, home))
+        ],
+    )
+    # Its size is what the budget is held against first.
+    compact(database_path(out))
     planned = sum(each.bytes for found in chosen.values() for each in found)
     least = planned / 2 if choice.half else planned
     _check_budget(choice, out, least)
@@ -151,7 +162,10 @@ def _copy_evaluation(home: Path, out: Path, eval_id: str) -> None:
 
 
 def _checkpoints(home: Path, extracted: Extracted, choice: Choice) -> dict[str, list[Checkpoint]]:
-    """Choose the checkpoints of every run that has begun. Raises InputError for unknown steps."""
+    """Choose the checkpoints of every run that has begun; of named steps, those of arms alone.
+
+    Raises InputError for unknown steps.
+    """
     folders_of = {run_id: run_folder(home, run_id) for run_id in extracted.run_ids}
     stored = {
         run_id: listing(folder) if run_id in extracted.whole_run_ids else []
@@ -168,7 +182,9 @@ def _checkpoints(home: Path, extracted: Extracted, choice: Choice) -> dict[str, 
                 f"({', '.join(map(str, sorted(known)))}), got {step}"
             )
     return {
-        run_id: [each for each in found if each.step in choice.steps]
+        run_id: [
+            each for each in found if each.step in choice.steps and run_id in extracted.arm_run_ids
+        ]
         for run_id, found in stored.items()
     }
 
@@ -208,6 +224,12 @@ def _sources(
             source = _Source(config, False, "left out: its licence was not said to allow it")
         found[bundled.path_of(config, home).name] = source
     return found
+
+
+def _names(config: EvalConfig, home: Path) -> list[str]:
+    """Name the files of the data sets that an evaluation set is from, as ``_sources`` does."""
+    used = [each for each in (config.data, config.other) if each is not None]
+    return [bundled.path_of(each, home).name for each in used]
 
 
 def _size(folder: Path) -> int:

@@ -18,12 +18,14 @@ OWN_RULES = ("units", "study_runs", "failures", "evaluations", "schema_migration
 class Extracted:
     """What was taken: ``studies``, ``run_ids`` and ``eval_ids`` in alphabetical order.
 
-    ``whole_run_ids``: the runs of which more than bare results are taken.
+    ``whole_run_ids``: the runs of which more than bare results are taken. ``arm_run_ids``: those
+    that are no mere control of another.
     """
 
     studies: tuple[str, ...]
     run_ids: tuple[str, ...]
     whole_run_ids: tuple[str, ...]
+    arm_run_ids: tuple[str, ...]
     eval_ids: tuple[str, ...]
 
 
@@ -56,8 +58,8 @@ def extract(
         connection.execute("COMMIT")
         connection.execute("DETACH source")
         runs = connection.execute(
-            "SELECT run_id, bool_or(study NOT IN (SELECT unnest(?))) FROM base.study_runs "
-            "GROUP BY run_id ORDER BY run_id",
+            "SELECT run_id, bool_or(study NOT IN (SELECT unnest(?))), bool_or(role = 'arm') "
+            "FROM base.study_runs GROUP BY run_id ORDER BY run_id",
             [list(bare)],
         ).fetchall()
         sets = connection.execute(
@@ -65,8 +67,9 @@ def extract(
         ).fetchall()
     return Extracted(
         tuple(wanted),
-        tuple(run for run, _ in runs),
-        tuple(run for run, whole in runs if whole),
+        tuple(run for run, _, _ in runs),
+        tuple(run for run, whole, _ in runs if whole),
+        tuple(run for run, _, arm in runs if arm),
         tuple(one for (one,) in sets),
     )
 
@@ -156,6 +159,15 @@ def replace_checkpoints(target: Path, records: Sequence[tuple[str, int, str, int
         connection.executemany(
             "UPDATE base.checkpoints SET sha256 = ?3, bytes = ?4 WHERE run_id = ?1 AND step = ?2",
             [list(record) for record in records],
+        )
+
+
+def keep_images(target: Path, eval_ids: Sequence[str]) -> None:
+    """Keep the images of these sets alone, which pages show when a pointer is on an example."""
+    with writing_file(target) as connection:
+        connection.execute(
+            "DELETE FROM base.trajectory_images WHERE eval_id NOT IN (SELECT unnest(?))",
+            [list(eval_ids)],
         )
 
 

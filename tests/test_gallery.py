@@ -42,6 +42,14 @@ def test_the_gallery_is_whole_and_small() -> None:
     assert sum(path.stat().st_size for path in GALLERY.rglob("*")) < 30e6
 
 
+def test_no_images_are_in_it_but_those_of_the_digits() -> None:
+    with reading(GALLERY) as connection:
+        shown = connection.execute(
+            "SELECT DISTINCT dataset FROM trajectory_images JOIN evaluations USING (eval_id)"
+        ).fetchall()
+    assert shown == [("digits",)]
+
+
 @pytest.mark.parametrize("shallow", [88, 660])
 def test_a_cell_is_what_its_checkpoints_compute(shallow: int) -> None:
     with reading(GALLERY) as connection:

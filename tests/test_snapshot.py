@@ -68,7 +68,11 @@ def runs_of(folder: Path) -> list[str]:
 
 
 def test_every_row_of_every_view_comes_along(home: Path, whole: Path) -> None:
-    assert rows(whole, but_times=False) == rows(home, but_times=False)
+    there, here = rows(whole, but_times=False), rows(home, but_times=False)
+    # Images alone stay behind, of sets of which it isn't known that they may be passed on.
+    assert here.pop("trajectory_images")
+    assert not there.pop("trajectory_images")
+    assert there == here
 
 
 def test_a_failure_comes_along_without_the_folders_of_its_machine(
@@ -117,7 +121,14 @@ def test_the_other_study_brings_all_of_its_tables(home: Path, tmp_path: Path) ->
     take(home, tmp_path / "out", studies=("by-hand",))
     found, all_rows = rows(tmp_path / "out"), rows(home)
     for view in VIEWS:
-        if view not in ("runs", "study_runs", "metrics", "checkpoints", "units"):
+        if view not in (
+            "runs",
+            "study_runs",
+            "metrics",
+            "checkpoints",
+            "units",
+            "trajectory_images",
+        ):
             assert found[view] == all_rows[view], view
     assert len(found["splices"]) > 0
 

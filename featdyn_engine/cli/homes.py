@@ -56,7 +56,9 @@ def snapshot(
         list[str] | None,
         typer.Option(help="A study of which to take results alone, repeatable."),
     ] = None,
-    checkpoints: Annotated[str, typer.Option(help="all, none, or steps such as 0,60,660.")] = "all",
+    checkpoints: Annotated[
+        str, typer.Option(help="all, none, or steps, such as 0,60,660, of the arms' runs.")
+    ] = "all",
     half: Annotated[
         bool, typer.Option("--half", help="Weights as float16 where no prediction changes.")
     ] = False,

@@ -130,7 +130,8 @@ def parquet(frame: pl.DataFrame, record: dict[str, Any]) -> bytes:
     content = pa.BufferOutputStream()
     table = frame.to_arrow().replace_schema_metadata({"featdyn": json.dumps(record)})
     pq.write_table(table, content)
-    return content.getvalue().to_pybytes()
+    written: bytes = content.getvalue().to_pybytes()
+    return written
 
 
 @dataclass(frozen=True)

@@ -73,10 +73,22 @@ class Gallery:
 
     @cached_property
     def clean_sets(self) -> dict[str, EvaluationSet]:
-        """The first clean set of each split that splices were scored on, by all runs alike."""
+        """The clean set of each split that splices of most runs were scored on, else the first."""
         found = evaluation_sets(self.ask("evaluation_sets", self.run_ids))
         clean = [each for each in found if each.corruption == "none"]
-        return {each.split: each for each in reversed(clean)}
+        fewest_first = sorted(reversed(clean), key=self.scored_on)
+        return {each.split: each for each in fewest_first}
+
+    def scored_on(self, shown: EvaluationSet) -> int:
+        """Count the runs whose splices were scored on a set: another study may share some."""
+        return sum(bool(sets.intersection(shown.eval_ids)) for sets in self._sets_of_runs.values())
+
+    @cached_property
+    def _sets_of_runs(self) -> dict[str, set[str]]:
+        return {
+            run_id: set(self.ask("splice_choices", [run_id])["eval_id"].unique())
+            for run_id in self.run_ids
+        }
 
     def clean_set(self, split: str) -> EvaluationSet:
         """Return the clean set of a split. Raises KeyError where no splice was scored on one."""

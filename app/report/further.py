@@ -59,7 +59,8 @@ def robust(gallery: Gallery) -> Finding:
     said = (
         f"TC on the {shown.split} set at `{cut}` (n = {shown.n:,}, the networks' own "
         "normalisation, forward pairs weighted by learning rate, "
-        f"{scores['n_seeds'].to_numpy().min()} or more seeds an arm, 95 % by Student's t over seeds): {'; '.join(listed)}.",
+        f"{scores['n_seeds'].to_numpy().min()} or more seeds an arm, 95 % by Student's "
+        f"t over seeds): {'; '.join(listed)}.",
         f"The rule, ours: it holds where the lower limit over seeds is above {STABLE} in every "
         "arm, in part where in some.",
         f"Beyond the score: {sensitivity.finding(found, 'every null of the study')} "

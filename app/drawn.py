@@ -26,8 +26,8 @@ Moving = Callable[[dict[str, Any]], dict[str, Any]]
 # Of lines under a title: no one grey is readable on white and on near-black.
 SUBTITLE = {"light": "#5a6672", "dark": "#a9b4c0"}
 MOST = 300
-# Of rows that a browser draws as SVG, an element each, before it gets a canvas: one of 2,500 cells
-# is redrawn in half the time.
+# Of rows that a browser draws as SVG, an element each, before it gets a canvas, which is redrawn
+# sooner.
 MOST_ELEMENTS = 100
 # Altair's transformers and themes are those of the whole process, whatever thread asks.
 _altair = threading.Lock()

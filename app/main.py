@@ -28,8 +28,8 @@ def _page(page: Page) -> st.Page:
 def _settle() -> None:
     """Take what the start has made, once, out of the sight of the garbage collector.
 
-    Streamlit collects after every interaction, before the browser has its last messages: 110 ms
-    where it looks at every object of every library.
+    Streamlit collects after every interaction, before the browser has its last messages, and
+    looks at every object of every library.
     """
     gc.collect()
     gc.freeze()

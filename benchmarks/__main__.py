@@ -11,6 +11,7 @@ from benchmarks import (
     live_splice,
     load,
     noise_gradients,
+    on_device,
     ray_overhead,
     recorder,
     server_memory,
@@ -49,8 +50,9 @@ TABLES: dict[str, Callable[[], dict[str, object]]] = {
     "server_memory": server_memory.measure,
     "store_ingest": store_ingest.measure,
 }
-# Those that need requirements-ray.txt: measured where they are named.
+# Measured where they are named: one needs requirements-ray.txt, one is for machines with a GPU.
 EXTRAS: dict[str, Callable[[], dict[str, object]]] = {
+    "device": on_device.measure,
     "ray_overhead": ray_overhead.measure,
 }
 

@@ -75,12 +75,15 @@ def trained_case() -> Case:
 
 
 @torch.inference_mode()
-def naive(case: Case, cells: Sequence[Cell]) -> list[Tensor]:
+def naive(
+    case: Case, cells: Sequence[Cell], batch_size: int = NAIVE_BATCH, device: torch.device = CPU
+) -> list[Tensor]:
     """Predictions (N,) of each cell, the plain way."""
+    images, labels = case.images.to(device), case.labels.to(device)
     states = [network.state_dict() for network in case.networks]
     blocks = list(dict(case.networks[0].named_children()))
     task = Task(3, case.images.shape[-1], 10)
-    network = registry.build(NetworkConfig(name="resnet20"), task).eval()
+    network = registry.build(NetworkConfig(name="resnet20"), task).eval().to(device)
     predictions = []
     for cell in cells:
         shallow = set(blocks[: cell.depth])
@@ -91,8 +94,7 @@ def naive(case: Case, cells: Sequence[Cell]) -> list[Tensor]:
             }
         )
         found = []
-        batches = zip(case.images.split(NAIVE_BATCH), case.labels.split(NAIVE_BATCH), strict=True)
-        for x, y in batches:
+        for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
             logits = network(x)
             F.cross_entropy(logits, y, reduction="sum")
             found.append(logits.argmax(dim=1))
@@ -100,11 +102,13 @@ def naive(case: Case, cells: Sequence[Cell]) -> list[Tensor]:
     return predictions
 
 
-def _cells(depths: Sequence[int], size: int) -> list[Cell]:
+def all_cells(depths: Sequence[int], size: int) -> list[Cell]:
+    """Return the cells of ``size`` networks at each depth."""
     return [Cell(depth, s, t) for depth in depths for s in range(size) for t in range(size)]
 
 
-def _spread(cells: list[Cell], most: int) -> list[Cell]:
+def spread(cells: list[Cell], most: int) -> list[Cell]:
+    """Return a sample of at most ``most`` cells, evenly spread."""
     # A stride that shares no factor with the rows of a matrix meets every s and t.
     stride = max(len(cells) // most, 1)
     return cells[:: stride + 1 if stride % 10 == 0 else stride][:most]
@@ -118,8 +122,8 @@ def exact(
     case = random_case(checkpoints, images, pixels)
     cuts = interior_cuts(case.networks[0].block_names)
     depths = [cut.depth for cut in cuts]
-    cells = _cells(depths, checkpoints)
-    sampled = _spread(cells, naive_cells)
+    cells = all_cells(depths, checkpoints)
+    sampled = spread(cells, naive_cells)
     places = {depth: d for d, depth in enumerate(depths)}
 
     def ours() -> list[int]:
@@ -188,8 +192,8 @@ def anytime(
     networks, images, labels = case()
     names = networks[0].block_names
     depths = [names.index(cut) + 1 for cut in cuts]
-    cells = _cells(depths, len(networks))
-    sampled = _spread(cells, naive_cells)
+    cells = all_cells(depths, len(networks))
+    sampled = spread(cells, naive_cells)
     workload: dict[str, int | float | str] = {
         "rows": len(cells),
         "sampled": len(sampled),

@@ -174,18 +174,17 @@ def _checkpoints(home: Path, extracted: Extracted, choice: Choice) -> dict[str, 
     }
     if choice.steps is None:
         return stored
-    known = {each.step for found in stored.values() for each in found}
+    arms = {run_id: found for run_id, found in stored.items() if run_id in extracted.arm_run_ids}
+    known = {each.step for found in arms.values() for each in found}
     for step in choice.steps:
         if step not in known:
             raise InputError(
-                f"--checkpoints: expected steps that some run stored "
+                f"--checkpoints: expected steps that some run of an arm stored "
                 f"({', '.join(map(str, sorted(known)))}), got {step}"
             )
     return {
-        run_id: [
-            each for each in found if each.step in choice.steps and run_id in extracted.arm_run_ids
-        ]
-        for run_id, found in stored.items()
+        run_id: [each for each in arms.get(run_id, []) if each.step in choice.steps]
+        for run_id in stored
     }
 
 

@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import torch
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from benchmarks import live_splice, load, memory, noise_gradients, recorder, splices
-from benchmarks.harness import measure
+from benchmarks import live_splice, load, memory, noise_gradients, on_device, recorder, splices
+from benchmarks.harness import measure, write
 from benchmarks.training_loop import random_dataset
 from featdyn_engine.domain import NetworkConfig
 from featdyn_engine.models import registry
@@ -58,6 +59,25 @@ def test_vmap_gives_the_gradients_of_the_loop() -> None:
     labels = dataset.train_labels.unflatten(0, (3, 4))
     found = noise_gradients.vectorised(network, images, labels, 2)
     torch.testing.assert_close(found, gradients(network, zip(images, labels, strict=True)))
+
+
+def test_the_table_of_a_device_has_every_way_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_device, "write", partial(write, folder=tmp_path))
+    size = on_device.Size(
+        checkpoints=2, images=8, pixels=8, batch_sizes=(8,), naive_batch_sizes=(8,), naive_cells=4,
+        updates=2,
+    )  # fmt: skip
+    on_device.measure(size)
+    rows = json.loads((tmp_path / "device.json").read_text())["rows"]
+    assert [(what, form) for what, form, *_ in rows] == [
+        ("cube", "float32"),
+        ("cube", "bfloat16"),
+        ("naive", "float32"),
+        ("training", "contiguous"),
+        ("training", "channels_last"),
+    ]
 
 
 def test_a_result_says_what_was_measured_where(tmp_path: Path) -> None:

@@ -246,6 +246,29 @@ def test_checkpoints_are_chosen(
     assert verify(tmp_path / "out").findings == ()
 
 
+def test_of_named_checkpoints_those_of_controls_stay_behind(tmp_path: Path) -> None:
+    """Nobody names a step for the sake of a run that an analysis alone needed."""
+    controls = """
+[[analyses]]
+kind = "controls"
+arms = ["true labels"]
+controls = ["same_init"]
+cuts = ["layer1"]
+"""
+    fill(tmp_path / "home", QUICK_STUDY + controls)
+    take(tmp_path / "home", tmp_path / "out", steps=(10,))
+    runs = {
+        run_id: len(checkpoints.listing(checkpoints.run_folder(tmp_path / "out", run_id)))
+        for run_id in runs_of(tmp_path / "out")
+    }
+    with reading(tmp_path / "out") as connection:
+        found = connection.execute("SELECT run_id FROM study_runs WHERE role = 'arm'").fetchall()
+    arms = {run_id for (run_id,) in found}
+    assert len(runs) == 3
+    assert len(arms) == 2
+    assert runs == {run_id: int(run_id in arms) for run_id in runs}
+
+
 def test_half_is_half_where_no_prediction_changes(home: Path, tmp_path: Path) -> None:
     manifest = take(home, tmp_path / "out", studies=("quick",), half=True)
     assert (
@@ -322,7 +345,7 @@ def test_an_older_snapshot_is_replaced(home: Path, tmp_path: Path) -> None:
     ("choice", "expected"),
     [
         ({"studies": ("nosuch",)}, r"--study: expected one of by-hand, quick, got 'nosuch'"),
-        ({"steps": (3,)}, r"--checkpoints: expected steps that some run stored \(0, 2, .*got 3"),
+        ({"steps": (3,)}, r"--checkpoints: .* that some run of an arm stored \(0, 2, .*got 3"),
         ({"images": ("cifar10",)}, "--images: expected one of digits, got 'cifar10'"),
         ({"max_mb": 0.5}, r"--max-mb: expected at most 0.5 MB, got .* MB"),
     ],

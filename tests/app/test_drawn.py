@@ -10,7 +10,7 @@ import altair as alt
 import polars as pl
 import pytest
 
-from app.drawn import Drawn, drawn, specification
+from app.drawn import drawn, specification
 
 ROWS = pl.DataFrame({"step": list(range(60_000)), "accuracy": [0.5] * 60_000})
 made: list[pl.DataFrame] = []
@@ -54,23 +54,19 @@ def test_one_other_number_makes_another_picture(step: int) -> None:
     assert other.specification == first.specification
 
 
-def differing() -> list[Drawn]:
+def _named(spec: dict[str, Any]) -> dict[str, Any]:
+    return {**spec, "usermeta": 2}
+
+
+def test_whatever_changes_the_picture_is_part_of_its_key() -> None:
     picture = partial(line, ROWS, "one")
-    return [
+    found = [
         drawn(picture, "light"),
         drawn(picture, "dark"),
         drawn(partial(line, ROWS, "other"), "light"),
         drawn(partial(line, ROWS, "one", description="said"), "light"),
         drawn(picture, "light", moving=_named),
     ]
-
-
-def _named(spec: dict[str, Any]) -> dict[str, Any]:
-    return {**spec, "usermeta": 2}
-
-
-def test_whatever_changes_the_picture_is_part_of_its_key() -> None:
-    found = differing()
     assert len({each.specification for each in found}) == len(found)
     assert len({id(each) for each in found}) == len(found)
 

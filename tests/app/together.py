@@ -5,6 +5,7 @@ Where polars' threads wait for Python while Python waits for them, this never en
 
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 
 import polars as pl
@@ -34,10 +35,10 @@ def file(turn: int) -> None:
     exports.parquet(ROWS.head(100 + turn % 9), {})
 
 
-def go_on(work: object, until: float) -> None:
+def go_on(work: Callable[[int], None], until: float) -> None:
     turn = 0
     while time.monotonic() < until:
-        work(turn)  # type: ignore[operator]
+        work(turn)
         turn += 1
 
 

@@ -15,6 +15,7 @@ from app.pages import PAGES
 from tests.browser.test_pages import WAIT, open_page, wait_for_charts
 
 pytestmark = pytest.mark.browser
+GALLERY = Path(__file__).parents[2] / "gallery"
 # Streamlit's own markup, which no page can change.
 NOT_OURS = ("list", "listitem", "scrollable-region-focusable")
 SETTLED = "[data-testid='stApp'][data-test-script-state='notRunning']"
@@ -23,6 +24,17 @@ SETTLED = "[data-testid='stApp'][data-test-script-state='notRunning']"
 def settle(page: Any) -> None:
     page.locator(SETTLED).wait_for(timeout=WAIT)
     page.wait_for_timeout(500)
+
+
+def serious(page: Any) -> list[tuple[str, list[str]]]:
+    """What axe finds serious or worse, with the first places of each."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    return [
+        (each["id"], [node["html"][:200] for node in each["nodes"]][:3])
+        for each in Axe().run(page).response["violations"]
+        if each["impact"] in ("serious", "critical") and each["id"] not in NOT_OURS
+    ]
 
 
 def test_from_the_overview_to_a_cell_and_back(page: Any, serve: Any, cube_home: Path) -> None:
@@ -47,6 +59,24 @@ def test_from_the_overview_to_a_cell_and_back(page: Any, serve: Any, cube_home: 
     page.go_back()
     page.wait_for_url(lambda url: url != chosen, timeout=WAIT)
     page.get_by_role("heading", name="Temporal consistency").wait_for(timeout=WAIT)
+
+
+def test_a_matrix_of_many_cells_on_a_canvas_tells_and_opens_its_cells(
+    page: Any, serve: Any
+) -> None:
+    open_page(page, f"{serve(GALLERY)}/consistency?study=digits", "Temporal consistency")
+    wait_for_charts(page, 5)
+    settle(page)
+    plot = page.locator("[data-testid='stVegaLiteChart']").first.locator("canvas")
+    plot.wait_for(timeout=WAIT)
+    box = plot.bounding_box()
+    place = {"x": box["width"] * 0.6, "y": box["height"] * 0.4}
+    plot.hover(position=place)
+    page.locator("#vg-tooltip-element.visible").get_by_text("accuracy").first.wait_for(timeout=WAIT)
+    assert serious(page) == []
+    plot.click(position=place)
+    page.wait_for_url("**cell_run=**", timeout=WAIT)
+    page.get_by_text("Shallow part of step").first.wait_for(timeout=WAIT)
 
 
 def test_a_link_to_a_cell_reopens_it(page: Any, serve: Any, cube_home: Path) -> None:
@@ -99,8 +129,6 @@ LOOKED_AT = ("overview", "consistency", "lab", "data")
 def test_a_page_in_the_dark_on_a_phone_fits_and_has_no_serious_finding_of_axe(
     page: Any, serve: Any, cube_home: Path, path: str
 ) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(color_scheme="dark")
     place = "" if path == PAGES[0].path else path
@@ -110,13 +138,7 @@ def test_a_page_in_the_dark_on_a_phone_fits_and_has_no_serious_finding_of_axe(
     widths = "[...document.querySelectorAll('[data-testid=stMain]')].map(e => e.scrollWidth)"
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert max(page.evaluate(widths)) <= 390
-    found = Axe().run(page).response["violations"]
-    serious = [
-        (each["id"], [node["html"][:200] for node in each["nodes"]][:3])
-        for each in found
-        if each["impact"] in ("serious", "critical") and each["id"] not in NOT_OURS
-    ]
-    assert serious == []
+    assert serious(page) == []
 
 
 def test_the_first_control_is_reached_by_keys(page: Any, serve: Any, cube_home: Path) -> None:

@@ -39,7 +39,7 @@ def identified(config: EvalConfig, home: Path) -> EvalConfig:
         config = replace(config, other=registry.identified(config.other, home))
     images, labels = _split(config, home)
     if _made_here(config):
-        return replace(config, corruption_version=corruptions.VERSION)
+        return replace(config, corruption_version=corruptions.KINDS[config.corruption].version)
     if config.corruption_folder is None or config.corruption == "none":
         return config
     folder = str(named(config.corruption_folder).resolve())

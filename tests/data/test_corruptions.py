@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from featdyn_engine.data.corruptions import blur
+from featdyn_engine.data.corruptions.draws import Draws
+from featdyn_engine.data.corruptions.filters import gaussian, zoomed
 from featdyn_engine.data.corruptions.registry import KINDS, corrupt, defined
 from featdyn_engine.domain import Task
 from featdyn_engine.science.execution import cpu_threads
@@ -156,6 +159,39 @@ def test_gaussian_blur_is_scipys() -> None:
         )
         # A window of whole pixels: ours may be one wider than scipy's.
         assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("pixels", "severity"), [(16, 3), (32, 4), (32, 5), (96, 5)])
+def test_glass_moves_one_pixel_after_the_other(pixels: int, severity: int) -> None:
+    share, turns = blur.GLASS[severity - 1]
+    clean = pictures(3, 3, pixels)
+    moving, down, right = Draws("glass_blur", 0, range(3)).uniform(3, 2, pixels, pixels).unbind(1)
+    sigma = blur.GLASS_SIGMA * max(1, pixels / 32)
+    moved = gaussian(clean.float() / 255, sigma)
+    for image in range(3):
+        for turn in range(turns):
+            for row in reversed(range(pixels)):
+                for column in reversed(range(pixels)):
+                    if moving[image, turn, row, column] >= share:
+                        continue
+                    to_row = row + int(3 * down[image, turn, row, column]) - 1
+                    to_column = column + int(3 * right[image, turn, row, column]) - 1
+                    there = min(max(to_row, 0), pixels - 1), min(max(to_column, 0), pixels - 1)
+                    mine = moved[image, :, row, column].clone()
+                    moved[image, :, row, column] = moved[image, :, *there]
+                    moved[image, :, *there] = mine
+    expected = (gaussian(moved, sigma).clamp(0, 1) * 255).round().to(torch.uint8)
+    assert torch.equal(corrupt(clean, "glass_blur", severity, range(3), 255), expected)
+
+
+@pytest.mark.parametrize("pixels", [16, 28, 33])
+def test_zoom_is_the_mean_of_single_ones(pixels: int) -> None:
+    clean = pictures(3, 3, pixels)
+    x = clean.double() / 255
+    zooms = [zoomed(x, 1 + percent / 100) for percent in range(16)]
+    expected = torch.stack(zooms).mean(dim=0) * 255
+    found = corrupt(clean, "zoom_blur", 3, range(3), 255)
+    assert (found.double() - expected).abs().max() <= 0.501
 
 
 @pytest.mark.parametrize("kind", ["defocus_blur", "motion_blur", "zoom_blur", "glass_blur"])

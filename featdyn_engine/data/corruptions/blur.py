@@ -1,9 +1,12 @@
 """Blur. Strengths are CIFAR-10-C's; lengths grow with the image."""
 
 import math
+from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, kron
 from torch import Tensor
 
 from featdyn_engine.data.corruptions.draws import Draws
@@ -13,7 +16,7 @@ from featdyn_engine.data.corruptions.filters import (
     motion,
     normal_weights,
     scale,
-    zoomed,
+    zoom_weights,
 )
 
 GAUSSIAN = (0.4, 0.6, 0.7, 0.8, 1.0)
@@ -49,20 +52,37 @@ def glass_blur(x: Tensor, level: int, draws: Draws) -> Tensor:
     share, turns = GLASS[level]
     n, channels, side, _ = x.shape
     sigma = GLASS_SIGMA * scale(x)
-    moving, *steps = draws.uniform(3, 2, side, side).unbind(dim=1)
-    far = [((3 * step).long() - 1) * (moving < share) for step in steps]
-    rows, columns = (each.numpy() for each in far)
-    source = np.tile(np.arange(side * side), (n, 1))
-    every = np.arange(n)
+    drawn = draws.uniform(3, 2, side, side)[:, :, :turns]
+    moving, *steps = drawn.unbind(dim=1)
+    far = [((3 * step).to(torch.int8) - 1) * (moving < share) for step in steps]
+    # Images last, so that those of one pixel lie side by side: (turn, pixel, image).
+    rows, columns = (each.permute(1, 2, 3, 0) for each in far)
+    line = torch.arange(side)
+    to_row = (line[:, None, None] + rows).clamp(0, side - 1)
+    to_column = (line[:, None] + columns).clamp(0, side - 1)
+    there = ((to_row * side + to_column) * n + torch.arange(n)).flatten(1, 2).numpy()
+    source = np.arange(side * side).repeat(n)
+    at = source.reshape(side * side, n)
     for turn in range(turns):
-        for here in range(side * side - 1, -1, -1):
-            row, column = divmod(here, side)
-            to_row = (row + rows[:, turn, row, column]).clip(0, side - 1)
-            to_column = (column + columns[:, turn, row, column]).clip(0, side - 1)
-            there = to_row * side + to_column
-            source[every, there], source[:, here] = source[:, here], source[every, there]
-    places = torch.from_numpy(source)[:, None].expand(n, channels, -1)
+        for here in _apart(side):
+            other = source[there[turn, here]]
+            source[there[turn, here]] = at[here]
+            at[here] = other
+    places = torch.from_numpy(at.T.copy())[:, None].expand(n, channels, -1)
     return gaussian(gaussian(x, sigma).flatten(2).gather(2, places).view_as(x), sigma)
+
+
+@cache
+def _apart(side: int) -> list[NDArray[np.int64]]:
+    """Pixels of an image from the last to the first, those together whose moves can't meet.
+
+    A move is to a neighbour at most, so that moves meet where pixels are less than three columns
+    and rows apart. Of such two, the one that comes first in reading order is always in a later
+    group: the outcome is that of one pixel after the other.
+    """
+    row, column = np.divmod(np.arange(side * side), side)
+    group = 3 * row + column
+    return [np.flatnonzero(group == each) for each in range(group.max(), -1, -1)]
 
 
 def motion_blur(x: Tensor, level: int, draws: Draws) -> Tensor:
@@ -74,8 +94,18 @@ def motion_blur(x: Tensor, level: int, draws: Draws) -> Tensor:
 
 def zoom_blur(x: Tensor, level: int, _: Draws) -> Tensor:
     """Average over zooms from 1 in steps of 0.01, up to 1.05 to 1.25."""
-    factors = np.arange(1.01, ZOOM[level] + 0.005, 0.01)
-    result = x.clone()
+    side = x.shape[-1]
+    pixels = x.reshape(-1, side * side).T.contiguous().numpy()
+    mixed = torch.from_numpy(_zooms(side, ZOOM[level]) @ pixels)
+    return mixed.T.reshape(x.shape)
+
+
+@cache
+def _zooms(side: int, most: float) -> csr_array:
+    """Weights of each pixel of an image in each of its mean zoom, float32 (side^2, side^2)."""
+    factors = np.arange(1, most + 0.005, 0.01)
+    total = csr_array((side * side, side * side))
     for factor in factors.tolist():
-        result += zoomed(x, factor)
-    return result / (len(factors) + 1)
+        line = csr_array(zoom_weights(side, factor))
+        total = total + kron(line, line, format="csr")
+    return (total / len(factors)).astype(np.float32)

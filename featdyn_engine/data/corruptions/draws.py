@@ -25,8 +25,14 @@ class Draws:
 
     def normal(self, *shape: int) -> Tensor:
         """Draw standard normal numbers, float32 (N, *shape)."""
-        return self.each(lambda _, stream: torch.randn(shape, generator=stream))
+        drawn = torch.empty(len(self._streams), *shape)
+        for row, stream in zip(drawn, self._streams, strict=True):
+            row.normal_(generator=stream)
+        return drawn
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw uniform numbers in 0 to 1, float32 (N, *shape)."""
-        return self.each(lambda _, stream: torch.rand(shape, generator=stream))
+        drawn = torch.empty(len(self._streams), *shape)
+        for row, stream in zip(drawn, self._streams, strict=True):
+            row.uniform_(generator=stream)
+        return drawn

@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 # CIFAR-10-C's lengths are pixels of images of this side.
@@ -63,8 +65,21 @@ def motion(x: Tensor, radius: int, sigma: float, degrees: Tensor) -> Tensor:
     return result
 
 
+def zoom_weights(side: int, factor: float) -> NDArray[np.float64]:
+    """Weights of ``zoomed`` along one axis: of each pixel (column) in each enlarged one (row)."""
+    places = (np.arange(side) + 0.5 - side / 2) / factor + side / 2 - 0.5
+    before = np.floor(places).astype(np.int64)
+    weights = np.zeros((side, side))
+    rows = np.arange(side)
+    weights[rows, before] = 1 - (places - before)
+    # The last pixel has none behind it where nothing is enlarged.
+    behind = (before + 1).clip(max=side - 1)
+    weights[rows, behind] += places - before
+    return weights
+
+
 def zoomed(x: Tensor, factor: float) -> Tensor:
     """Enlarge around the centre by a factor of at least 1, bilinear; the size stays."""
-    places = torch.tensor([[1 / factor, 0, 0], [0, 1 / factor, 0]]).expand(len(x), 2, 3)
-    grid = F.affine_grid(places, list(x.shape), align_corners=False)
+    places = torch.tensor([[1 / factor, 0, 0], [0, 1 / factor, 0]], dtype=x.dtype)
+    grid = F.affine_grid(places.expand(len(x), 2, 3), list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)

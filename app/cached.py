@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Condition
 
 import polars as pl
 import streamlit as st
+from cachetools import LRUCache, cached
 
 from store import queries, sandbox
 from store.connection import reading_file
@@ -13,9 +15,12 @@ from store.lake import lake_from_environment, reading_lake
 from store.lake import state as state_of_lake
 from store.source import database_from_environment, state
 
+# Bytes of answers that are kept. Streamlit's caches count entries, and a store may be huge.
+ROOM = 256 * 2**20
+
 
 # Frames are shared, not copied: no function of polars that the app uses changes one.
-@st.cache_resource(max_entries=200, show_spinner="Reading the store ...")
+@cached(LRUCache(ROOM, getsizeof=pl.DataFrame.estimated_size), condition=Condition())
 def _answer(
     source: Path | str,
     state: str,  # noqa: ARG001 (part of the cache's key)
@@ -24,7 +29,7 @@ def _answer(
 ) -> pl.DataFrame:
     plain = [list(item) if isinstance(item, tuple) else item for item in arguments]
     opened = reading_lake(source) if isinstance(source, str) else reading_file(source)
-    with opened as connection:
+    with st.spinner("Reading the store ..."), opened as connection:
         frame: pl.DataFrame = getattr(queries, question)(connection, *plain)
     return frame
 

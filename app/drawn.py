@@ -7,7 +7,7 @@ together; most of them are those of a moment ago, or of another visitor.
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import altair as alt
 import polars as pl
 import pyarrow as pa
-import streamlit as st
+from altair.utils import schemapi
+from cachetools import LRUCache, cached
 
 from app import charts
 
@@ -25,7 +26,8 @@ Picture = partial[alt.TopLevelMixin]
 Moving = Callable[[dict[str, Any]], dict[str, Any]]
 # Of lines under a title: no one grey is readable on white and on near-black.
 SUBTITLE = {"light": "#5a6672", "dark": "#a9b4c0"}
-MOST = 300
+# Bytes of pictures that are kept.
+ROOM = 128 * 2**20
 # Of rows that a browser draws as SVG, an element each, before it gets a canvas, which is redrawn
 # sooner.
 MOST_ELEMENTS = 100
@@ -67,7 +69,7 @@ def specification(chart: alt.TopLevelMixin) -> dict[str, Any]:
     """Return a chart's whole specification, rows included, however many they are."""
     # The limit of 5,000 rows is meant for notebooks.
     with _altair, alt.data_transformers.disable_max_rows():
-        spec: dict[str, Any] = chart.to_dict()
+        spec: dict[str, Any] = chart.to_dict(validate=schemapi.DEBUG_MODE)
     return spec
 
 
@@ -84,36 +86,46 @@ def drawn(
     ``moving`` makes it move. ``named_marks``: single marks have names for a screen reader, as where
     they are buttons; else the chart alone has one.
     """
-    # Streamlit has no hash for a function.
-    names = tuple(
-        f"{function.__module__}.{function.__qualname__}" if function else ""
-        for function in (picture.func, moving)
-    )
-    arguments = (*picture.args, *picture.keywords.items())
-    made: Drawn = _made(picture, moving, names, arguments, theme, clickable, named_marks)
-    return made
+    return _made(picture, theme, clickable, moving, named_marks)
 
 
-def _content(frame: pl.DataFrame) -> bytes:
-    """Digest every row: of a large frame, Streamlit itself would look at some alone."""
-    table = frame.to_arrow()
-    written = pa.BufferOutputStream()
-    with pa.ipc.new_stream(written, table.schema) as stream:
-        stream.write_table(table)
-    return hashlib.blake2b(written.getvalue()).digest()
+def _content(value: object) -> Hashable:
+    """Return what tells values apart: of a frame a digest of every row; 1 is not True."""
+    if isinstance(value, pl.DataFrame):
+        table = value.to_arrow()
+        written = pa.BufferOutputStream()
+        with pa.ipc.new_stream(written, table.schema) as stream:
+            stream.write_table(table)
+        return hashlib.blake2b(written.getvalue()).digest()
+    if isinstance(value, partial):
+        return value.func, _content(value.args), _content(value.keywords)
+    if isinstance(value, Mapping):
+        return tuple((key, _content(each)) for key, each in value.items())
+    if isinstance(value, Set):
+        return frozenset(_content(each) for each in value)
+    if isinstance(value, list | tuple):
+        return tuple(_content(each) for each in value)
+    if not isinstance(value, Hashable):
+        raise TypeError(
+            f"drawn: expected values that can be told apart, got {type(value).__name__}"
+        )
+    return type(value), value
 
 
-@st.cache_resource(max_entries=MOST, show_spinner=False, hash_funcs={pl.DataFrame: _content})
+def _bytes(found: Drawn) -> int:
+    frames = sum(frame.estimated_size() for frame in found.rows.values())
+    return len(found.specification) + int(frames)
+
+
+@cached(
+    LRUCache(ROOM, getsizeof=_bytes),
+    key=lambda *about: tuple(_content(each) for each in about),
+    condition=threading.Condition(),
+)
 def _made(
-    _picture: Picture,
-    _moving: Moving | None,
-    names: tuple[str, ...],  # noqa: ARG001 (with the arguments the key in place of both)
-    arguments: tuple[object, ...],  # noqa: ARG001
-    theme: str,
-    clickable: bool,
-    named_marks: bool,
+    picture: Picture, theme: str, clickable: bool, moving: Moving | None, named_marks: bool
 ) -> Drawn:
-    chart = _picture().configure_title(subtitleColor=SUBTITLE[theme])
+    chart = picture().configure_title(subtitleColor=SUBTITLE[theme])
     chart = chart.configure_mark(aria=named_marks)
     # A label stands at its tick, also at the ends, where Streamlit would push it inwards.
     chart = chart.configure_axis(labelFlush=False)
@@ -121,7 +133,7 @@ def _made(
         chart = charts.selectable(chart)
     rows: dict[str, pl.DataFrame] = {}
     with _altair, _rows_apart(rows):
-        spec = chart.to_dict()
+        spec = chart.to_dict(validate=schemapi.DEBUG_MODE)
     if any(len(frame) > MOST_ELEMENTS for frame in rows.values()):
         spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}
-    return Drawn(json.dumps(_moving(spec) if _moving else spec), rows)
+    return Drawn(json.dumps(moving(spec) if moving else spec), rows)

@@ -8,6 +8,7 @@ import atexit
 import base64
 import hashlib
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from app.desk import Desk, Key, State
 from app.worker import Worker
 from store.home import home_from_environment, revision
 
-COMMAND = (sys.executable, "-m", "featdyn_engine.live_worker")
+COMMAND = (sys.executable, "-m", "featdyn_engine.live_start")
 # A page that asks for a warm result mostly has it before it must show a place in line.
 WAIT_SECONDS = 0.6
 Words = dict[str, Any]
@@ -43,6 +44,7 @@ def warm() -> None:
         desk()
 
 
+@cache
 def torch_is_here() -> bool:
     """Whether torch is installed; it is not imported to find out."""
     return find_spec("torch") is not None

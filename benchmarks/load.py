@@ -48,12 +48,14 @@ LAB_CONTROLS = ("url_cut", "url_norm", "url_corruption")
 
 @dataclass
 class Seen:
-    """What all visitors met. ``seconds``: a number a click, in order of their ends.
+    """What all visitors met: a number a click, in order of their ends.
 
-    ``splices``: seconds until a live splice was answered.
+    ``seconds``: of visitors who look. ``lab_seconds``: of those who ask for splices, of each run of
+    the lab's page. ``splices``: seconds until a live splice was answered.
     """
 
     seconds: list[float] = field(default_factory=list)
+    lab_seconds: list[float] = field(default_factory=list)
     splices: list[float] = field(default_factory=list)
     exceptions: list[str] = field(default_factory=list)
     lost: int = 0
@@ -131,7 +133,7 @@ class Visitor:
     def turn_to_lab(self) -> None:
         """Open the Splice lab, and wait until it has opened at its first splice."""
         self.page = self.pages[LAB]
-        self.seen.seconds.append(self.run())
+        self.seen.lab_seconds.append(self.run())
         self._wait_in_line()
 
     def splice(self) -> None:
@@ -142,7 +144,7 @@ class Visitor:
             # What stands there is a sentence: come anew, as one would.
             self.turn_to_lab()
             return
-        self.seen.seconds.append(self._move(self.draw.choice(movable)))
+        self.seen.lab_seconds.append(self._move(self.draw.choice(movable)))
         self._wait_in_line()
         self.seen.splices.append(time.perf_counter() - started)
 
@@ -164,7 +166,7 @@ def visit(
 ) -> None:
     """Come, click until it is time to go; pauses are exponential, ``pause`` seconds on average.
 
-    ``live``: into the Splice lab, to ask for splices there.
+    ``live``: into the Splice lab, to ask for splices there, one after another without a pause.
     """
     draw = random.Random(number)
     url = address.replace("http://", "ws://") + "/_stcore/stream"
@@ -177,8 +179,11 @@ def visit(
             if live:
                 visitor.turn_to_lab()
             while time.monotonic() < until:
+                if live:
+                    visitor.splice()
+                    continue
                 time.sleep(min(draw.expovariate(1 / pause), max(until - time.monotonic(), 0)))
-                visitor.splice() if live else visitor.click()
+                visitor.click()
     except (OSError, TimeoutError, WebSocketException):
         seen.lost += 1
 
@@ -279,6 +284,7 @@ def measure(
                 "first": round(first.seconds[0], 3) if first.seconds else None,
                 **quantiles(seen.seconds),
             },
+            "seconds_of_the_lab": quantiles(seen.lab_seconds),
             "splices": len(seen.splices),
             "seconds_to_a_splice": quantiles(seen.splices),
             "exceptions": len(seen.exceptions),

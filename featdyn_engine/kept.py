@@ -1,10 +1,11 @@
 """Values kept by their key, up to a number of bytes."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from dataclasses import is_dataclass
 from typing import Any, TypeVar
 
+from cachetools import LRUCache
 from torch import Tensor, nn
 
 T = TypeVar("T")
@@ -26,24 +27,19 @@ class Kept:
     """
 
     def __init__(self, room: int) -> None:
-        self.room = room
-        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        self._values: LRUCache[Hashable, Any] = LRUCache(room, getsizeof=tensor_bytes)
 
     @property
     def used(self) -> int:
         """Bytes of what is kept."""
-        return sum(size for _, size in self._values.values())
+        return int(self._values.currsize)
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return the value of a key: that kept, or a new one of ``make``."""
         if key in self._values:
-            self._values.move_to_end(key)
-            found: T = self._values[key][0]
+            found: T = self._values[key]
             return found
         value = make()
-        size = tensor_bytes(value)
-        if size <= self.room:
-            self._values[key] = (value, size)
-            while self.used > self.room:
-                self._values.popitem(last=False)
+        with suppress(ValueError):  # larger than all the room
+            self._values[key] = value
         return value

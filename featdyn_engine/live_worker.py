@@ -1,4 +1,4 @@
-"""The process behind the app's Splice lab: ``python -m featdyn_engine.live_worker``.
+"""The process behind the app's Splice lab: ``python -m featdyn_engine.live_start``.
 
 JSON, an object a line, in and out. In: ``{"id": 1, "job": {"kind": "splice", "home": ..., ...}}``
 and ``{"cancel": 1}``. Out: first ``{"ready": {"device": "cpu"}}``, then of each job, in turn,
@@ -120,6 +120,9 @@ def main() -> None:
     """Serve standard input and output."""
     # Ctrl-C in a terminal reaches every process of the app; this one ends with its input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Pages come before splices where both want the same core.
+    if sys.platform != "win32":
+        os.nice(10)
     # What libraries print must not get among the answers.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -1,13 +1,15 @@
 """The networks that a study can name: one line each, and factories of the user's own."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from featdyn_engine import factories
 from featdyn_engine.domain import STRICT, Cut, InputError, NetworkConfig, Task, interior_cuts
@@ -117,6 +119,25 @@ class _Outline:
     has_batch_norm: bool
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves initial weights undrawn: on the device "meta" torch imports its compiler to draw them.
+
+    That takes longer than anything else of a network without weights.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        drawing = getattr(func, "__module__", "") == "torch.nn.init"
+        if drawing or func in (Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 _OUTLINES: dict[tuple[Any, ...], _Outline] = {}
 
 
@@ -131,8 +152,11 @@ def _outline(config: NetworkConfig, task: Task) -> _Outline:
     key = (config.name, maker, config.norm_layer, options, task)
     if key not in _OUTLINES:
         # A factory is called in earnest: what it computes or keeps may need real tensors.
-        with torch.device("cpu" if own else "meta"):
+        if own:
             network = build(config, task)
+        else:
+            with torch.device("meta"), _Unfilled():
+                network = build(config, task)
         norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
         tracked = any(norm.track_running_stats for norm in norms)
         _OUTLINES[key] = _Outline(tuple(network.block_names), tracked)

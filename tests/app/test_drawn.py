@@ -10,7 +10,8 @@ import altair as alt
 import polars as pl
 import pytest
 
-from app.drawn import drawn, specification
+import app.drawn
+from app.drawn import Picture, drawn, specification
 
 ROWS = pl.DataFrame({"step": list(range(60_000)), "accuracy": [0.5] * 60_000})
 made: list[pl.DataFrame] = []
@@ -69,6 +70,40 @@ def test_whatever_changes_the_picture_is_part_of_its_key() -> None:
     ]
     assert len({each.specification for each in found}) == len(found)
     assert len({id(each) for each in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(1, True), ([1, 2], [2, 1]), ({"a": 1}, {"a": 2}), ({1}, {2}), (ROWS, changed(7)), (0.0, "")],
+)
+def test_values_of_any_kind_are_told_apart(one: object, other: object) -> None:
+    picture = partial(line, ROWS, "kinds")
+    found = [drawn(partial(of, picture, value), "light") for value in (one, other, one)]
+    assert found[0] is found[2]
+    assert found[0] is not found[1]
+    assert len(made) == 2
+
+
+def of(picture: Picture, _: object) -> alt.TopLevelMixin:
+    return picture()
+
+
+def test_what_can_not_be_told_apart_is_refused() -> None:
+    with pytest.raises(TypeError, match="expected values that can be told apart, got bytearray"):
+        drawn(partial(line, ROWS, bytearray()), "light")  # type: ignore[arg-type]
+
+
+def test_pictures_kept_are_of_a_bounded_size_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one used last stays, the oldest goes."""
+    kept = app.drawn._made.cache  # type: ignore[attr-defined]
+    for number in range(3 * kept.maxsize // ROWS.estimated_size()):
+        drawn(partial(line, ROWS, f"many {number}"), "light")
+        assert kept.currsize <= kept.maxsize
+    made.clear()
+    drawn(partial(line, ROWS, f"many {number}"), "light")
+    assert made == []
+    drawn(partial(line, ROWS, "many 0"), "light")
+    assert len(made) == 1
 
 
 def test_rows_lie_apart_and_each_frame_once() -> None:

@@ -239,7 +239,7 @@ def test_the_gallery_opens_at_the_study_that_is_live(monkeypatch: pytest.MonkeyP
     assert steps_of(test) == ("88", "660")
     assert "Computed on " in text_of(test)
     # Where nothing can be computed, as every page: at the study with most kinds of results.
-    monkeypatch.setattr(live, "find_spec", lambda name: None)
+    monkeypatch.setattr(live, "torch_is_here", lambda: False)
     assert opened_lab(GALLERY, monkeypatch).selectbox(key="url_study").value == "cifar10_labels"
 
 
@@ -253,7 +253,7 @@ def test_without_torch_or_weights_the_stored_cell_is_shown(
     home = tiny_home
     run = a_run(tiny_home)["run_id"]
     if lacking == "torch":
-        monkeypatch.setattr(live, "find_spec", lambda name: None)
+        monkeypatch.setattr(live, "torch_is_here", lambda: False)
     else:
         home = Path(shutil.copytree(tiny_home, tmp_path / "home"))
         for path in (home / "runs" / run / "checkpoints").glob("*.safetensors"):

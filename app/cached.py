@@ -1,12 +1,14 @@
 """Every cached read: answers are kept until the store becomes another."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Condition
 
 import polars as pl
 import streamlit as st
 from cachetools import LRUCache, cached
+from cachetools.keys import hashkey
 
 from store import queries, sandbox
 from store.connection import reading_file
@@ -19,8 +21,13 @@ from store.source import database_from_environment, state
 ROOM = 256 * 2**20
 
 
+def bytes_of(frame: pl.DataFrame) -> int:
+    """Bytes that a frame takes in memory, about: its rows, and what each column is beside them."""
+    return int(frame.estimated_size()) + 4096 + 512 * frame.width
+
+
 # Frames are shared, not copied: no function of polars that the app uses changes one.
-@cached(LRUCache(ROOM, getsizeof=pl.DataFrame.estimated_size), condition=Condition())
+@cached(LRUCache(ROOM, getsizeof=bytes_of), condition=Condition())
 def _answer(
     source: Path | str,
     state: str,  # noqa: ARG001 (part of the cache's key)
@@ -29,7 +36,7 @@ def _answer(
 ) -> pl.DataFrame:
     plain = [list(item) if isinstance(item, tuple) else item for item in arguments]
     opened = reading_lake(source) if isinstance(source, str) else reading_file(source)
-    with st.spinner("Reading the store ..."), opened as connection:
+    with opened as connection:
         frame: pl.DataFrame = getattr(queries, question)(connection, *plain)
     return frame
 
@@ -77,7 +84,11 @@ def ask(question: str, *arguments: object) -> pl.DataFrame:
     lake = lake_from_environment()
     source: Path | str = lake or database_from_environment()
     now = state(source) if isinstance(source, Path) else state_of_lake(source)
-    answer: pl.DataFrame = _answer(source, now, question, arguments)
+    about = (source, now, question, arguments)
+    # Around it, not within: a visitor who clicks meanwhile ends the page at the spinner, and the
+    # answer is kept all the same.
+    with nullcontext() if hashkey(*about) in _answer.cache else st.spinner("Reading the store ..."):
+        answer: pl.DataFrame = _answer(*about)
     return answer
 
 

@@ -25,6 +25,8 @@ class Limits:
     """Jobs in line, seconds a job may take, seconds without a word before a visitor has left.
 
     ``kept``: how many answers are kept. ``start_seconds``: a worker gets that long to be ready.
+    ``between``: seconds from one question of a visitor to another, about what a splice takes, so
+    that who asks without a pause leaves the server to others meanwhile.
     """
 
     waiting: int = 8
@@ -32,6 +34,7 @@ class Limits:
     patience: float = 10.0
     kept: int = 100
     start_seconds: float = 120.0
+    between: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ class Desk:
         self._line: OrderedDict[Key, _Job] = OrderedDict()
         self._running: _Job | None = None
         self._kept: OrderedDict[Key, Answered | Failed] = OrderedDict()
+        # What visitors asked for last, and when, as far as another question would come too early.
+        self._last: dict[str, tuple[Key, float]] = {}
         self._worker: Worker | None = None
         self._closed = False
         self._count = 0
@@ -116,8 +121,9 @@ class Desk:
         """Return how it stands with a job, after at most ``seconds`` of waiting for its answer.
 
         The first to ask puts it in line. A visitor has one job there: asking for another leaves
-        the one before.
+        the one before, and is held up where it comes at once (``Limits.between``).
         """
+        time.sleep(self._early(visitor, key))
         deadline = time.monotonic() + seconds
         with self._changed:
             while True:
@@ -143,6 +149,18 @@ class Desk:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
+
+    def _early(self, visitor: str, key: Key) -> float:
+        """Return the seconds by which a question comes too early after another of the visitor."""
+        now, between = time.monotonic(), self.limits.between
+        with self._changed:
+            for other, (_, asked) in list(self._last.items()):
+                if now - asked >= between:
+                    del self._last[other]
+            before, asked = self._last.get(visitor, (key, now))
+            due = now if before == key else asked + between
+            self._last[visitor] = (key, asked if before == key else due)
+        return due - now
 
     def _state(self, visitor: str, key: Key, words: Message) -> State:
         now = self._clock()

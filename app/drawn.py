@@ -19,6 +19,7 @@ from altair.utils import schemapi
 from cachetools import LRUCache, cached
 
 from app import charts
+from app.cached import bytes_of
 
 # A function of ``app.charts`` and its arguments.
 Picture = partial[alt.TopLevelMixin]
@@ -90,9 +91,12 @@ def drawn(
 
 
 def _content(value: object) -> Hashable:
-    """Return what tells values apart: of a frame a digest of every row; 1 is not True."""
+    """Return what tells values apart: of a frame a digest of every row; 1 is not True.
+
+    Raises TypeError for what may change, or is the same only by its place in memory.
+    """
     if isinstance(value, pl.DataFrame):
-        table = value.to_arrow()
+        table = value.to_arrow().combine_chunks()
         written = pa.BufferOutputStream()
         with pa.ipc.new_stream(written, table.schema) as stream:
             stream.write_table(table)
@@ -100,12 +104,13 @@ def _content(value: object) -> Hashable:
     if isinstance(value, partial):
         return value.func, _content(value.args), _content(value.keywords)
     if isinstance(value, Mapping):
-        return tuple((key, _content(each)) for key, each in value.items())
+        return dict, tuple((_content(key), _content(each)) for key, each in value.items())
     if isinstance(value, Set):
-        return frozenset(_content(each) for each in value)
+        return set, frozenset(_content(each) for each in value)
     if isinstance(value, list | tuple):
-        return tuple(_content(each) for each in value)
-    if not isinstance(value, Hashable):
+        return type(value), tuple(_content(each) for each in value)
+    by_place = type(value).__hash__ is object.__hash__ and value is not None and not callable(value)
+    if by_place or not isinstance(value, Hashable):
         raise TypeError(
             f"drawn: expected values that can be told apart, got {type(value).__name__}"
         )
@@ -113,8 +118,7 @@ def _content(value: object) -> Hashable:
 
 
 def _bytes(found: Drawn) -> int:
-    frames = sum(frame.estimated_size() for frame in found.rows.values())
-    return len(found.specification) + int(frames)
+    return len(found.specification) + sum(bytes_of(frame) for frame in found.rows.values())
 
 
 @cached(

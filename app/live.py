@@ -1,6 +1,6 @@
 """The Splice lab's door to the engine: what can be computed here, and asking for it.
 
-The engine runs in a process of its own (``featdyn_engine.live_worker``); nothing of it, and no
+The engine runs in a process of its own (``featdyn_engine.live_start``); nothing of it, and no
 torch, is ever imported into the app.
 """
 

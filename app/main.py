@@ -28,8 +28,7 @@ def _page(page: Page) -> st.Page:
 def _settle() -> None:
     """Take what the start has made, once, out of the sight of the garbage collector.
 
-    Streamlit collects after every interaction, before the browser has its last messages, and
-    looks at every object of every library.
+    Objects of libraries stay, and all visitors wait while it looks at them.
     """
     gc.collect()
     gc.freeze()

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from app.desk import Answered, Desk
+from app.desk import Answered, Desk, Limits
 from app.live import COMMAND
 from app.worker import Worker
 from benchmarks.harness import RESULTS, write
@@ -129,7 +129,7 @@ class Asker:
 
     def answer(self, **choice: object) -> Answered:
         """Return what the worker answers. Raises RuntimeError where it is no answer."""
-        self.desk = self.desk or Desk(lambda: Worker(COMMAND, folder=ROOT))
+        self.desk = self.desk or Desk(lambda: Worker(COMMAND, folder=ROOT), Limits(between=0))
         run_id = self.run.run_id
         words = {
             "kind": "splice",

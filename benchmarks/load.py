@@ -51,7 +51,8 @@ class Seen:
     """What all visitors met: a number a click, in order of their ends.
 
     ``seconds``: of visitors who look. ``lab_seconds``: of those who ask for splices, of each run of
-    the lab's page. ``splices``: seconds until a live splice was answered.
+    the lab's page. ``splices``: seconds until a live splice was answered, computed for it or, asked
+    by somebody before, kept.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -73,6 +74,7 @@ class Visitor:
         self.page = ""
         self.in_line = False
         self.widgets: dict[str, tuple[str, list[str]]] = {}
+        self.chosen: dict[str, str] = {}
 
     def run(self, changed: tuple[str, str, str] | None = None) -> float:
         """Ask for the page, with one control (kind, id, option) moved if so asked; wait for it.
@@ -142,6 +144,7 @@ class Visitor:
         movable = [each for each in self._movable() if each.endswith(LAB_CONTROLS)]
         if not movable:
             # What stands there is a sentence: come anew, as one would.
+            time.sleep(POLL_SECONDS)
             self.turn_to_lab()
             return
         self.seen.lab_seconds.append(self._move(self.draw.choice(movable)))
@@ -158,7 +161,9 @@ class Visitor:
 
     def _move(self, widget: str) -> float:
         kind, options = self.widgets[widget]
-        return self.run((kind, widget, self.draw.choice(options)))
+        others = [option for option in options if option != self.chosen.get(widget)]
+        self.chosen[widget] = self.draw.choice(others)
+        return self.run((kind, widget, self.chosen[widget]))
 
 
 def visit(

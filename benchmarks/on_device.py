@@ -1,12 +1,14 @@
 """Cubes and trainings on the fastest device at hand: CUDA where there is one, else the CPU.
 
 A table rather than a ratio, for the first look at a new card: number formats, mini-batches and
-memory formats side by side. Times are of one run each, after one that is not counted.
+memory formats side by side. Times are of one run each, after one that is not counted; of a
+training, of its updates alone.
 """
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -18,7 +20,7 @@ from benchmarks.harness import write
 from benchmarks.splices import Case, all_cells, naive, random_case, spread
 from benchmarks.training_loop import random_dataset
 from featdyn_engine.domain import DataConfig, NetworkConfig, Recipe, RunConfig, interior_cuts
-from featdyn_engine.live_worker import best_device, device_name
+from featdyn_engine.live_worker import device_name
 from featdyn_engine.science.execution import SAMPLE, exact_arithmetic, placed, prepared
 from featdyn_engine.science.splice import splice_cube
 from featdyn_engine.training import Training
@@ -61,26 +63,30 @@ def _cube(case: Case, depths: list[int], dtype: str, batch_size: int, device: to
     splice_cube(fast, fast, depths, images, case.labels.to(device), batch_size)
 
 
-def _training(size: Size, channels_last: bool, device: torch.device) -> None:
+@contextmanager
+def _training(size: Size, channels_last: bool, device: torch.device) -> Iterator[Training]:
     dataset = random_dataset(10 * BATCH, 3, size.pixels)
     config = RunConfig(
         data=DataConfig(name="random"),
         network=NetworkConfig(name="resnet20"),
-        recipe=Recipe(steps=size.updates, batch_size=BATCH),
-        checkpoints=(0, size.updates),
+        recipe=Recipe(steps=2 * size.updates, batch_size=BATCH),
+        checkpoints=(0, 2 * size.updates),
         threads=torch.get_num_threads(),
         device="cuda" if device.type == "cuda" else "cpu",
         channels_last=channels_last,
     )
     with tempfile.TemporaryDirectory() as home:
-        training = Training(config, dataset, Path(home))
-        for _ in range(size.updates):
-            training.update()
+        yield Training(config, dataset, Path(home))
+
+
+def _update(training: Training, count: int) -> None:
+    for _ in range(count):
+        training.update()
 
 
 def measure(size: Size = WHOLE) -> dict[str, object]:
     """Time ResNet-20's cubes, the naive way and its training; write the rows with the device."""
-    device = best_device()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     case = random_case(size.checkpoints, size.images, size.pixels)
     depths = [cut.depth for cut in interior_cuts(case.networks[0].block_names)]
     cells = all_cells(depths, size.checkpoints)
@@ -95,8 +101,8 @@ def measure(size: Size = WHOLE) -> dict[str, object]:
             seconds = _timed(plain, device) * len(cells) / len(sampled)
             rows.append(["naive", "float32", batch_size, round(seconds, 2), "s"])
         for layout in ("contiguous", "channels_last"):
-            updates = partial(_training, size, layout == "channels_last", device)
-            rate = size.updates / _timed(updates, device)
+            with _training(size, layout == "channels_last", device) as training:
+                rate = size.updates / _timed(partial(_update, training, size.updates), device)
             rows.append(["training", layout, BATCH, round(rate, 1), "updates/s"])
     columns = ["what", "format", "batch_size", "value", "unit"]
     workload = {"cells": len(cells), "sampled": len(sampled), **size._asdict()}

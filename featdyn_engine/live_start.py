@@ -1,20 +1,25 @@
 """How the app starts the live worker: ``python -m featdyn_engine.live_start``.
 
-Nothing that is imported becomes garbage: looking for it, again and again, among what torch brings
-along would take a fifth of the time until the first answer.
+Little of what is imported becomes garbage: looking for it, again and again, among what torch brings
+along would take a part of the time until the first answer.
 """
 
 import gc
-from importlib import import_module
+import os
+import sys
 
 
 def main() -> None:
     """Import the worker and serve standard input and output."""
+    # Pages come before splices where both want a core. Threads that start later inherit it.
+    if sys.platform != "win32":
+        os.nice(10)
     gc.disable()
-    worker = import_module("featdyn_engine.live_worker")
+    from featdyn_engine import live_worker
+
     gc.freeze()
     gc.enable()
-    worker.main()
+    live_worker.main()
 
 
 if __name__ == "__main__":

@@ -120,14 +120,7 @@ def main() -> None:
     """Serve standard input and output."""
     # Ctrl-C in a terminal reaches every process of the app; this one ends with its input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Pages come before splices where both want the same core.
-    if sys.platform != "win32":
-        os.nice(10)
     # What libraries print must not get among the answers.
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     serve(sys.stdin, out, Worker(best_device()))
-
-
-if __name__ == "__main__":
-    main()

@@ -27,8 +27,8 @@ def test_the_cuts_of_a_network_are_listed_without_torch_s_compiler() -> None:
 import sys
 from featdyn_engine.domain import NetworkConfig, Task
 from featdyn_engine.models.registry import cuts
-for name in ("resnet20", "vgg11", "mlp"):
-    assert len(cuts(NetworkConfig(name=name), Task(3, 32, 10))) >= 3
+for name, norm in (("resnet20", "batch"), ("vgg11", "group"), ("vit_small", "layer")):
+    assert len(cuts(NetworkConfig(name=name, norm_layer=norm), Task(3, 32, 10))) > 3
 print("torch._dynamo" in sys.modules)
 """
     assert printed(code) == "False"

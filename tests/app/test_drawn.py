@@ -74,7 +74,15 @@ def test_whatever_changes_the_picture_is_part_of_its_key() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [(1, True), ([1, 2], [2, 1]), ({"a": 1}, {"a": 2}), ({1}, {2}), (ROWS, changed(7)), (0.0, "")],
+    [
+        (1, True),
+        ([1, 2], [2, 1]),
+        ({"a": 1}, {"a": 2}),
+        ({1}, {2}),
+        ([], {}),
+        (ROWS, changed(7)),
+        (0.0, ""),
+    ],
 )
 def test_values_of_any_kind_are_told_apart(one: object, other: object) -> None:
     picture = partial(line, ROWS, "kinds")
@@ -88,9 +96,11 @@ def of(picture: Picture, _: object) -> alt.TopLevelMixin:
     return picture()
 
 
-def test_what_can_not_be_told_apart_is_refused() -> None:
-    with pytest.raises(TypeError, match="expected values that can be told apart, got bytearray"):
-        drawn(partial(line, ROWS, bytearray()), "light")  # type: ignore[arg-type]
+@pytest.mark.parametrize("value", [bytearray(), object()])
+def test_what_can_not_be_told_apart_is_refused(value: object) -> None:
+    name = type(value).__name__
+    with pytest.raises(TypeError, match=f"expected values that can be told apart, got {name}"):
+        drawn(partial(line, ROWS, value), "light")  # type: ignore[arg-type]
 
 
 def test_pictures_kept_are_of_a_bounded_size_in_all(monkeypatch: pytest.MonkeyPatch) -> None:

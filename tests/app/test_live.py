@@ -25,7 +25,7 @@ def opened() -> Iterator[Open]:
     here: list[Desk] = []
 
     def make(start: float = 0.0, **limits: Any) -> Desk:
-        here.append(Desk(lambda: Worker((*FAKE, str(start))), Limits(**limits)))
+        here.append(Desk(lambda: Worker((*FAKE, str(start))), Limits(**{"between": 0.0, **limits})))
         return here[-1]
 
     yield make
@@ -69,6 +69,23 @@ def test_an_answer_comes_and_is_kept(opened: Open) -> None:
     second = desk.ask("b", ("k",), echo(2), SOON)
     assert isinstance(second, Answered)
     assert second.result["said"] == 2
+
+
+def test_who_asks_for_one_after_another_is_held_up_and_nobody_else(opened: Open) -> None:
+    desk = opened(between=0.5)
+
+    def seconds(visitor: str, key: str) -> float:
+        begun = time.monotonic()
+        desk.ask(visitor, (key,), echo(key), SOON)
+        return time.monotonic() - begun
+
+    assert seconds("anna", "a") < 0.4
+    assert seconds("anna", "a") < 0.4
+    assert seconds("ben", "b") < 0.4
+    assert seconds("anna", "b") > 0.1
+    assert seconds("anna", "c") > 0.4
+    time.sleep(0.6)
+    assert seconds("anna", "d") < 0.4
 
 
 def test_only_so_many_answers_are_kept(opened: Open) -> None:

@@ -1,7 +1,7 @@
 """Blur. Strengths are CIFAR-10-C's; lengths grow with the image."""
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -100,7 +100,7 @@ def zoom_blur(x: Tensor, level: int, _: Draws) -> Tensor:
     return mixed.T.reshape(x.shape)
 
 
-@cache
+@lru_cache(maxsize=len(ZOOM))
 def _zooms(side: int, most: float) -> csr_array:
     """Weights of each pixel of an image in each of its mean zoom, float32 (side^2, side^2)."""
     factors = np.arange(1, most + 0.005, 0.01)

@@ -1,6 +1,5 @@
 """Every cached read: answers are kept until the store becomes another."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from threading import Condition
@@ -10,6 +9,7 @@ import streamlit as st
 from cachetools import LRUCache, cached
 from cachetools.keys import hashkey
 
+from app.kept import bytes_of
 from store import queries, sandbox
 from store.connection import reading_file
 from store.home import engine_at_work, revision
@@ -19,11 +19,6 @@ from store.source import database_from_environment, state
 
 # Bytes of answers that are kept. Streamlit's caches count entries, and a store may be huge.
 ROOM = 256 * 2**20
-
-
-def bytes_of(frame: pl.DataFrame) -> int:
-    """Bytes that a frame takes in memory, about: its rows, and what each column is beside them."""
-    return int(frame.estimated_size()) + 4096 + 512 * frame.width
 
 
 # Frames are shared, not copied: no function of polars that the app uses changes one.
@@ -90,19 +85,3 @@ def ask(question: str, *arguments: object) -> pl.DataFrame:
     with nullcontext() if hashkey(*about) in _answer.cache else st.spinner("Reading the store ..."):
         answer: pl.DataFrame = _answer(*about)
     return answer
-
-
-@st.cache_data(max_entries=2000, show_spinner=False)
-def thumbnail(
-    _draw: Callable[[pl.DataFrame, str, float, int], str],
-    cells: pl.DataFrame,
-    metric: str,
-    chance: float,
-    size: int,
-) -> str:
-    """Return ``_draw`` of the rest, kept: a page redraws twenty thumbnails at each interaction.
-
-    ``_draw``: ``charts.thumbnail_link``. ``cells``: of one matrix, with no column but both steps
-    and the metric, as they are the key.
-    """
-    return _draw(cells, metric, chance, size)

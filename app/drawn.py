@@ -4,22 +4,20 @@ A page makes its charts anew at every interaction, and Altair takes longer for e
 together; most of them are those of a moment ago, or of another visitor.
 """
 
-import hashlib
 import json
 import threading
-from collections.abc import Callable, Hashable, Iterator, Mapping, Set
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
 import altair as alt
 import polars as pl
-import pyarrow as pa
 from altair.utils import schemapi
 from cachetools import LRUCache, cached
 
 from app import charts
-from app.cached import bytes_of
+from app.kept import bytes_of, content
 
 # A function of ``app.charts`` and its arguments.
 Picture = partial[alt.TopLevelMixin]
@@ -90,40 +88,17 @@ def drawn(
     return _made(picture, theme, clickable, moving, named_marks)
 
 
-def _content(value: object) -> Hashable:
-    """Return what tells values apart: of a frame a digest of every row; 1 is not True.
-
-    Raises TypeError for what may change, or is the same only by its place in memory.
-    """
-    if isinstance(value, pl.DataFrame):
-        table = value.to_arrow().combine_chunks()
-        written = pa.BufferOutputStream()
-        with pa.ipc.new_stream(written, table.schema) as stream:
-            stream.write_table(table)
-        return hashlib.blake2b(written.getvalue()).digest()
-    if isinstance(value, partial):
-        return value.func, _content(value.args), _content(value.keywords)
-    if isinstance(value, Mapping):
-        return dict, tuple((_content(key), _content(each)) for key, each in value.items())
-    if isinstance(value, Set):
-        return set, frozenset(_content(each) for each in value)
-    if isinstance(value, list | tuple):
-        return type(value), tuple(_content(each) for each in value)
-    by_place = type(value).__hash__ is object.__hash__ and value is not None and not callable(value)
-    if by_place or not isinstance(value, Hashable):
-        raise TypeError(
-            f"drawn: expected values that can be told apart, got {type(value).__name__}"
-        )
-    return type(value), value
-
-
 def _bytes(found: Drawn) -> int:
     return len(found.specification) + sum(bytes_of(frame) for frame in found.rows.values())
 
 
+def _key(*about: object) -> Hashable:
+    return tuple(content(each) for each in about)
+
+
 @cached(
     LRUCache(ROOM, getsizeof=_bytes),
-    key=lambda *about: tuple(_content(each) for each in about),
+    key=_key,
     condition=threading.Condition(),
 )
 def _made(
@@ -141,3 +116,22 @@ def _made(
     if any(len(frame) > MOST_ELEMENTS for frame in rows.values()):
         spec["usermeta"] = {"embedOptions": {"renderer": "canvas"}}
     return Drawn(json.dumps(moving(spec) if moving else spec), rows)
+
+
+def _length(links: dict[tuple[str, str], str]) -> int:
+    return sum(len(link) for link in links.values())
+
+
+@cached(
+    LRUCache(ROOM, getsizeof=_length),
+    key=_key,
+    condition=threading.Condition(),
+)
+def thumbnails(
+    cells: pl.DataFrame, metric: str, chance: float, size: int
+) -> dict[tuple[str, str], str]:
+    """Return ``charts.thumbnail_links`` of the same, kept: a page redraws twenty each time.
+
+    ``cells``: no column but cut, run_id, both steps and the metric, as they are the key.
+    """
+    return charts.thumbnail_links(cells, metric, chance, size)

@@ -20,6 +20,7 @@ from app.charts.matrices import (
     selectable,
     thumbnail,
     thumbnail_link,
+    thumbnail_links,
 )
 from app.charts.memory import flips_by_lag, gap_by_lag, induction, share_by_lag, share_heatmap
 from app.charts.moving import COLOURINGS, trajectory, with_clock
@@ -78,6 +79,7 @@ __all__ = [
     "slopes",
     "thumbnail",
     "thumbnail_link",
+    "thumbnail_links",
     "training_curves",
     "trajectory",
     "trust",

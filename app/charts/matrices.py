@@ -200,6 +200,18 @@ def thumbnail_link(cells: pl.DataFrame, metric: str, chance: float, size: int) -
     return f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
 
 
+def thumbnail_links(
+    cells: pl.DataFrame, metric: str, chance: float, size: int
+) -> dict[tuple[str, str], str]:
+    """Return ``thumbnail_link`` of the matrix of each cut and run, by (cut, run_id)."""
+    used = cells.select("cut", "run_id", "shallow_step", "deep_step", metric)
+    matrices = used.partition_by("cut", "run_id", as_dict=True, include_key=False)
+    return {
+        (cut, run_id): thumbnail_link(matrix, metric, chance, size)
+        for (cut, run_id), matrix in matrices.items()
+    }
+
+
 def thumbnail(cells: pl.DataFrame, metric: str, chance: float, size: int) -> np.ndarray:
     """Draw the same matrix as ``heatmap`` as pixels: uint8 (about size, about size, 3).
 

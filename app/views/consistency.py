@@ -6,7 +6,7 @@ import polars as pl
 import streamlit as st
 
 from app import charts, findings
-from app.cached import thumbnail
+from app.drawn import thumbnails
 from app.selection import with_limits
 from app.views import beside, cell, contrast, pair, scores
 from app.views.contrast import WILSON
@@ -79,18 +79,14 @@ def _every_cut(scene: Scene, cells: pl.DataFrame, present: dict[str, str]) -> No
     rows = "; ".join(plain(name) for name in present.values())
     st.caption(f"From top to bottom: {rows}. Colours and axes as above.")
     used = cells.select("cut", "run_id", "shallow_step", "deep_step", scene.metric)
-    matrices = used.partition_by("cut", "run_id", as_dict=True, include_key=False)
+    links = thumbnails(used, scene.metric, 1 / scene.shown.classes, THUMBNAIL)
     with st.container(horizontal=True, gap="small"):
         for cut in scene.cuts:
             with st.container(width=THUMBNAIL, gap="small"):
                 st.caption(f"**{plain(cut)}**" if cut == scene.cut else plain(cut))
                 for run_id in present:
-                    matrix = matrices.get((cut, run_id))
-                    if matrix is not None:
-                        chance = 1 / scene.shown.classes
-                        link = thumbnail(
-                            charts.thumbnail_link, matrix, scene.metric, chance, THUMBNAIL
-                        )
+                    link = links.get((cut, run_id))
+                    if link is not None:
                         alt = f"{scene.metric} matrix, {present[run_id]}, {cut}"
                         st.image(link, width=THUMBNAIL, alt=alt)
 

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from app import cached
+from app.kept import bytes_of
 from store import queries
 from tests.store import cube
 
@@ -60,6 +61,6 @@ def test_an_answer_is_kept_where_the_visitor_went_on_meanwhile(
 def test_small_answers_count_more_than_their_rows() -> None:
     """A frame of one row takes some kilobytes: ten thousand of them are no few bytes."""
     row = pl.DataFrame({f"column {k}": [k] for k in range(12)})
-    assert 10_000 < cached.bytes_of(row) < 20_000
+    assert 10_000 < bytes_of(row) < 20_000
     tall = pl.DataFrame({"a": range(100_000)})
-    assert cached.bytes_of(tall) == pytest.approx(800_000, rel=0.01)
+    assert bytes_of(tall) == pytest.approx(800_000, rel=0.01)

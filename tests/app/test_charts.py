@@ -122,6 +122,16 @@ def test_a_link_to_a_thumbnail_holds_the_same_pixels() -> None:
     assert (picture == charts.thumbnail(cells(), "accuracy", 0.1, 9)).all()
 
 
+def test_links_to_thumbnails_are_one_for_each_cut_and_run() -> None:
+    both = pl.concat(
+        cells().with_columns(pl.lit(cut).alias("cut"), pl.lit(run).alias("run_id"))
+        for cut, run in (("stem", "a"), ("head", "b"))
+    )
+    link = charts.thumbnail_link(cells(), "accuracy", 0.1, 9)
+    found = charts.thumbnail_links(both, "accuracy", 0.1, 9)
+    assert found == {("stem", "a"): link, ("head", "b"): link}
+
+
 def test_thumbnail_shows_missing_cells_grey() -> None:
     picture = charts.thumbnail(cells(), "retention", 0.1, 3)
     assert tuple(picture[0, 0]) == (128, 128, 128)

@@ -25,8 +25,9 @@ Picture = partial[alt.TopLevelMixin]
 Moving = Callable[[dict[str, Any]], dict[str, Any]]
 # Of lines under a title: no one grey is readable on white and on near-black.
 SUBTITLE = {"light": "#5a6672", "dark": "#a9b4c0"}
-# Bytes of pictures that are kept.
+# Bytes of pictures, and of thumbnails, that are kept.
 ROOM = 128 * 2**20
+THUMBNAIL_ROOM = 8 * 2**20
 # Of rows that a browser draws as SVG, an element each, before it gets a canvas, which is redrawn
 # sooner.
 MOST_ELEMENTS = 100
@@ -96,11 +97,7 @@ def _key(*about: object) -> Hashable:
     return tuple(content(each) for each in about)
 
 
-@cached(
-    LRUCache(ROOM, getsizeof=_bytes),
-    key=_key,
-    condition=threading.Condition(),
-)
+@cached(LRUCache(ROOM, getsizeof=_bytes), key=_key, condition=threading.Condition())
 def _made(
     picture: Picture, theme: str, clickable: bool, moving: Moving | None, named_marks: bool
 ) -> Drawn:
@@ -122,11 +119,7 @@ def _length(links: dict[tuple[str, str], str]) -> int:
     return sum(len(link) for link in links.values())
 
 
-@cached(
-    LRUCache(ROOM, getsizeof=_length),
-    key=_key,
-    condition=threading.Condition(),
-)
+@cached(LRUCache(THUMBNAIL_ROOM, getsizeof=_length), key=_key, condition=threading.Condition())
 def thumbnails(
     cells: pl.DataFrame, metric: str, chance: float, size: int
 ) -> dict[tuple[str, str], str]:

@@ -2,7 +2,8 @@
 
 ``cold``: from no worker to the first answer, the import of torch included. Then with a worker at
 work: ``shallow``, another shallow step under the same deep one; ``deep``, another deep step;
-``corruption``, the same cell on images that must be corrupted first. ``ratio``: goal / measured.
+``corruption``, the same cell on images that must be corrupted first. Questions follow each other
+without the pause that the desk makes between those of one visitor. ``ratio``: goal / measured.
 """
 
 import io

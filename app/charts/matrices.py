@@ -204,8 +204,7 @@ def thumbnail_links(
     cells: pl.DataFrame, metric: str, chance: float, size: int
 ) -> dict[tuple[str, str], str]:
     """Return ``thumbnail_link`` of the matrix of each cut and run, by (cut, run_id)."""
-    used = cells.select("cut", "run_id", "shallow_step", "deep_step", metric)
-    matrices = used.partition_by("cut", "run_id", as_dict=True, include_key=False)
+    matrices = cells.partition_by("cut", "run_id", as_dict=True, include_key=False)
     return {
         (cut, run_id): thumbnail_link(matrix, metric, chance, size)
         for (cut, run_id), matrix in matrices.items()

@@ -2,12 +2,18 @@
 
 DuckDB allows one read-write process or many readers, so nobody keeps a connection: readers
 open, query, close; the engine computes first and opens to write. Both retry with a bound.
+
+What keeps readers and writers apart is a POSIX lock on the file, which belongs to the process, not
+to the handle, and goes when any of its handles on the file is closed (fcntl(2)). Threads of one
+process therefore open and close one at a time: otherwise one that opens, or closes late, takes the
+lock from one that reads, and an engine may change the file under it.
 """
 
 import errno
 import os
 import random
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +47,11 @@ DAMAGE = (
 )
 
 
+# No file system here counts the time of a change in coarser steps than this.
+CLOCK_TICK_SECONDS = 0.02
+_OPENING_OR_CLOSING = threading.Lock()
+
+
 class StoreMissingError(StoreError):
     """There is no database yet."""
 
@@ -61,30 +72,85 @@ def _config(
     return {**READING, "temp_directory": str(folder), **options}
 
 
-def open_file(
-    path: Path, read_only: bool, patience: float, options: dict[str, Any] | None = None
-) -> duckdb.DuckDBPyConnection:
-    """Open a database file; one that another process holds is tried again for ``patience`` s.
+def _last_change(path: Path) -> tuple[int, int, int] | None:
+    """Which file it is (inode), its size and the time (ns) of its last change; None for no file."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
-    ``options``: DuckDB's, set before the file is opened. Raises StoreError where it stays held.
+
+def _settled(path: Path) -> tuple[int, int, int] | None:
+    """Return ``_last_change`` as any later change will differ from."""
+    found = _last_change(path)
+    if found and abs(time.time_ns() - found[2]) < CLOCK_TICK_SECONDS * 1e9:
+        time.sleep(CLOCK_TICK_SECONDS)
+        found = _last_change(path)
+    return found
+
+
+def _connect_once(
+    path: Path, read_only: bool, options: dict[str, Any]
+) -> duckdb.DuckDBPyConnection | None:
+    """Connect; None where another process wrote to the file meanwhile.
+
+    DuckDB 2.0 reads a file's headers before it locks it. What they point to may have moved by the
+    time of the lock: seen as reads beyond the end of the file, once in some thousand openings.
     """
+    with _OPENING_OR_CLOSING:
+        before = _settled(path)
+        try:
+            config = _config(read_only, options)
+            connection = duckdb.connect(str(path), read_only=read_only, config=config)
+        except duckdb.Error as problem:
+            if _is_damage(problem) and not _is_busy(problem) and _last_change(path) != before:
+                return None
+            raise
+        if before is None or _last_change(path) == before:
+            return connection
+        connection.close()
+        return None
+
+
+def _connect(
+    path: Path, read_only: bool, patience: float, options: dict[str, Any]
+) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + patience
     pause = 0.005
     while True:
         try:
-            config = _config(read_only, options or {})
-            return duckdb.connect(str(path), read_only=read_only, config=config)
+            connection = _connect_once(path, read_only, options)
         except duckdb.Error as problem:
             if not _is_busy(problem):
                 raise
-            if time.monotonic() > deadline:
-                raise StoreError(
-                    f"{path}: expected it to be free within {patience:.0f} s, but another process "
-                    "keeps it open; close that process (a database shell, a notebook)"
-                ) from None
-            # Random pauses: two processes that retry in step would block each other for ever.
-            time.sleep(pause * (0.5 + random.random()))
-            pause = min(pause * 1.5, 0.1)
+            connection = None
+        if connection is not None:
+            return connection
+        if time.monotonic() > deadline:
+            raise StoreError(
+                f"{path}: expected it to be free within {patience:.0f} s, but another process "
+                "keeps it open; close that process (a database shell, a notebook)"
+            )
+        # Random pauses: two processes that retry in step would block each other for ever.
+        time.sleep(pause * (0.5 + random.random()))
+        pause = min(pause * 1.5, 0.1)
+
+
+@contextmanager
+def open_file(
+    path: Path, read_only: bool, patience: float, options: dict[str, Any] | None = None
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a database file; one that another process holds is tried again for ``patience`` s.
+
+    ``options``: DuckDB's, set before the file is opened. Raises StoreError where it stays held.
+    """
+    connection = _connect(path, read_only, patience, options or {})
+    try:
+        yield connection
+    finally:
+        with _OPENING_OR_CLOSING:
+            connection.close()
 
 
 def _is_damage(problem: duckdb.Error) -> bool:
@@ -125,11 +191,8 @@ def refuse_newer_store(path: Path) -> None:
     A connection to write would replay and fold in the log of the newer version first.
     """
     if path.is_file():
-        connection = open_file(path, read_only=True, patience=WRITE_PATIENCE_SECONDS)
-        try:
+        with open_file(path, read_only=True, patience=WRITE_PATIENCE_SECONDS) as connection:
             _refuse_newer(path, schema_version(connection))
-        finally:
-            connection.close()
 
 
 def migrate(connection: duckdb.DuckDBPyConnection) -> None:
@@ -159,12 +222,9 @@ def reading_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     if not path.is_file():
         raise StoreMissingError(f"{path.parent}: expected a store, found none; run `featdyn demo`")
     try:
-        connection = open_file(path, read_only=True, patience=READ_PATIENCE_SECONDS)
-        try:
+        with open_file(path, read_only=True, patience=READ_PATIENCE_SECONDS) as connection:
             _refuse_other_schema(path, schema_version(connection))
             yield connection
-        finally:
-            connection.close()
     except duckdb.Error as problem:
         if not _is_damage(problem):
             raise
@@ -210,14 +270,11 @@ def writing_file(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     refuse_newer_store(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = open_file(path, read_only=False, patience=WRITE_PATIENCE_SECONDS)
-        try:
+        with open_file(path, read_only=False, patience=WRITE_PATIENCE_SECONDS) as connection:
             migrate(connection)
             yield connection
             # An empty log afterwards: a reader never has to replay one.
             connection.execute("CHECKPOINT")
-        finally:
-            connection.close()
     except duckdb.Error as problem:
         if is_disk_full(problem):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from problem

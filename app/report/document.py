@@ -46,16 +46,19 @@ def section(claim: Claim, found: list[tuple[Gallery, Finding]]) -> str:
 
 
 def summary(answered: Answers) -> str:
-    """Return the verdicts as a table: a row a claim, a column a study."""
+    """Return the verdicts as a table: a row a study, a column a claim."""
     galleries = {gallery.study: gallery for _, found in answered for gallery, _ in found}
-    lines = [
-        "| claim | " + " | ".join(gallery.title for gallery in galleries.values()) + " |",
-        "|---" * (1 + len(galleries)) + "|",
+    verdicts = [
+        {gallery.study: finding.verdict for gallery, finding in found} for _, found in answered
     ]
-    for claim, found in answered:
-        verdicts = {gallery.study: finding.verdict for gallery, finding in found}
-        cells = [verdicts.get(study, "") for study in galleries]
-        lines.append("| " + " | ".join([claim.title, *cells]) + " |")
+    lines = [
+        "| study | " + " | ".join(claim.title for claim, _ in answered) + " |",
+        "|---" * (1 + len(answered)) + "|",
+        *(
+            f"| {gallery.title} | " + " | ".join(told.get(study, "") for told in verdicts) + " |"
+            for study, gallery in galleries.items()
+        ),
+    ]
     return "\n".join(["## Verdicts", "", "Empty: the study has no rows for it.", "", *lines, ""])
 
 

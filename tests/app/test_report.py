@@ -76,8 +76,11 @@ def test_every_claim_has_a_section_with_its_verdict_and_figures(
         section = text.split(f"## {claim.title}\n")[1].split("\n## ")[0]
         assert claim.question in section
         assert section.count("**Verdict** ") == 1
-    for claim, found in answers(cube_home, [cube.STUDY]):
-        assert f"| {claim.title} | {found[0][1].verdict} |" in text
+    answered = answers(cube_home, [cube.STUDY])
+    [title] = {gallery.title for _, found in answered for gallery, _ in found}
+    verdicts = " | ".join(found[0][1].verdict for _, found in answered)
+    assert f"| study | {' | '.join(claim.title for claim, _ in answered)} |" in text
+    assert f"| {title} | {verdicts} |" in text
     named = {line.split("(findings/")[1][:-1] for line in text.splitlines() if line[:2] == "!["}
     assert named == {path.name for path in (tmp_path / "findings").iterdir()}
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in (tmp_path / "findings").iterdir())

@@ -1,13 +1,17 @@
 """The app reads while the engine writes, in processes of their own, and both get on."""
 
 import multiprocessing
+import os
 import queue
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from store import connection as connections
@@ -84,8 +88,6 @@ def test_a_reader_and_an_engine_share_a_home(unindexed_home: Path, seconds: floa
 
 
 def _hold(path: Path, read_only: bool, held: Any, release: Any) -> None:
-    import duckdb
-
     connection = duckdb.connect(str(path), read_only=read_only)
     held.set()
     release.wait(60)
@@ -155,3 +157,66 @@ def test_readers_do_not_wait_for_each_other(
     monkeypatch.setattr(connections, "READ_PATIENCE_SECONDS", 0.0)
     with held_open(own_home, read_only=True), reading(own_home) as connection:
         assert connection.execute("SELECT count(*) FROM runs").fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize("ends", [None, duckdb.IOException("Could not read enough bytes")])
+def test_a_file_that_changes_while_it_is_opened_is_opened_anew(
+    ends: Exception | None, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, opened = duckdb.connect, []
+
+    def changed_at_first(path: str, **options: Any) -> duckdb.DuckDBPyConnection:
+        opened.append(connect(path, **options))
+        if len(opened) == 1:
+            os.utime(path)
+            if ends is not None:
+                opened[0].close()
+                raise ends
+        return opened[-1]
+
+    monkeypatch.setattr(duckdb, "connect", changed_at_first)
+    with reading(own_home) as connection:
+        assert connection is opened[1]
+        assert len(opened) == 2
+    with pytest.raises(duckdb.ConnectionException):
+        opened[0].execute("SELECT 1")
+
+
+@pytest.mark.parametrize("access", [reading, writing])
+def test_one_opening_is_enough_for_a_file_at_rest(
+    access: Any, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, opened = duckdb.connect, []
+
+    def counted(path: str, **options: Any) -> duckdb.DuckDBPyConnection:
+        opened.append(options["read_only"])
+        return connect(path, **options)
+
+    monkeypatch.setattr(duckdb, "connect", counted)
+    with access(own_home):
+        # A writer looks at the version of the schema first.
+        assert opened == ([True] if access is reading else [True, False])
+
+
+def _holds_a_lock(path: Path) -> bool:
+    """Tell whether this process has a lock on a file (proc_locks(5))."""
+    inode = str(path.stat().st_ino)
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return any(line[4] == str(os.getpid()) and line[5].endswith(f":{inode}") for line in lines)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's table of locks")
+def test_threads_that_open_and_close_leave_a_reader_its_lock(own_home: Path) -> None:
+    path = database_path(own_home)
+
+    def without_a_lock(_: int) -> int:
+        missing = 0
+        for _ in range(25):
+            with reading(own_home) as connection:
+                connection.execute("SELECT count(*) FROM runs").fetchall()
+                missing += not _holds_a_lock(path)
+        return missing
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(without_a_lock, range(4))) == 0
+    assert not _holds_a_lock(path)

@@ -100,8 +100,12 @@ def _recipe(
     if optimizer is not None:
         kind = OPTIMIZERS.get(type(optimizer).__name__)
         group = optimizer.param_groups[0]
-        if kind is not None:
+        # Steps of these are not those of the optimiser that has the name.
+        if kind is not None and not group.get("amsgrad") and not group.get("maximize"):
             told["optimizer"] = kind
+            if "betas" in group:
+                first, second = group["betas"]
+                told |= {"betas": (float(first), float(second)), "eps": float(group["eps"])}
         told |= {
             key: group[key] for key in ("momentum", "nesterov", "weight_decay") if key in group
         }

@@ -114,9 +114,25 @@ def test_an_optimizer_tells_its_rate_and_its_kind(tmp_path: Path) -> None:
     assert learning_rates.load(recorder.folder) == [(0, 0.3), (1, 0.03)]
 
 
-def test_an_optimizer_of_another_kind_is_another(tmp_path: Path) -> None:
+def test_adam_tells_what_its_steps_depend_on(tmp_path: Path) -> None:
     model = Net()
-    optimizer = torch.optim.RMSprop(model.parameters(), 0.3)
+    optimizer = torch.optim.Adam(model.parameters(), 0.01, betas=(0.8, 0.95), eps=1e-6)
+    recorder = Recorder(model, home=tmp_path, schedule=[2], optimizer=optimizer)
+    recipe = recorder.config.recipe
+    assert (recipe.optimizer, recipe.betas, recipe.eps) == ("adam", (0.8, 0.95), 1e-6)
+    recorder.finish()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(torch.optim.RMSprop, {}), (torch.optim.Adam, {"amsgrad": True})],
+    ids=["RMSprop", "AMSGrad"],
+)
+def test_an_optimizer_of_another_kind_is_another(
+    kind: type[torch.optim.Optimizer], options: dict[str, bool], tmp_path: Path
+) -> None:
+    model = Net()
+    optimizer = kind(model.parameters(), **{"lr": 0.3, **options})
     recorder = Recorder(model, home=tmp_path, schedule=[2], optimizer=optimizer)
     assert recorder.config.recipe.optimizer == "other"
     recorder.finish()

@@ -19,7 +19,7 @@ from app.words import plain
 STORED = ("stored_cell", "stored_classes", "stored_changes")
 POLL_SECONDS = 0.4
 UPLOADS = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"]
-MOST_MEGABYTES = 2
+MOST_MEGABYTES = 5
 
 
 def render() -> None:

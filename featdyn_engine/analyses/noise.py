@@ -101,6 +101,12 @@ def chosen_rules(settings: Settings, run: RunConfig) -> list[StepRule]:
             f"noise.step_rules: expected runs trained with {', '.join(STEP_RULES)} for their own "
             f'steps, got {own}; ask for step_rules = ["sgd"], the gradients alone'
         )
+    told = None if run.recorded is None else set(run.recorded.told)
+    if "own" in settings.step_rules and own != "sgd" and told and not {"betas", "eps"} <= told:
+        raise InputError(
+            f"noise.step_rules: expected a recording of {own} with its betas and eps for its own "
+            f'steps, got {run.called} without; record anew, or ask for step_rules = ["sgd"]'
+        )
     rules = (own if rule == "own" else rule for rule in settings.step_rules)
     return list(dict.fromkeys(rules))  # type: ignore[arg-type]
 

@@ -18,7 +18,7 @@ from featdyn_engine.data.other import converted
 from featdyn_engine.data.pictures import levels
 from featdyn_engine.domain import InputError
 
-MOST_BYTES = 2 * 2**20
+MOST_BYTES = 5 * 2**20
 MOST_PIXELS = 16_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 PEAK = 255
@@ -29,7 +29,7 @@ def decoded(content: bytes, own: Dataset) -> Tensor:
 
     Turned as its orientation tag says, transparent parts over white, the upper 8 of 16 bits, CMYK
     as RGB; then the square in its middle, resized with antialiasing. Raises InputError for more
-    than 2 MiB or 16 million pixels, another format, an animation, and a file that can't be read.
+    than 5 MiB or 16 million pixels, another format, an animation, and a file that can't be read.
     """
     if len(content) > MOST_BYTES:
         _refuse(f"at most {MOST_BYTES // 2**20} MiB", f"{len(content) / 2**20:.1f} MiB")

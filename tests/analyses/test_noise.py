@@ -14,7 +14,7 @@ from featdyn_engine.analyses.noise_draws import directions, drawn_gradients
 from featdyn_engine.analyses.noise_rows import Isotropic, alignment_rows, correct_for_examples
 from featdyn_engine.api import load_network
 from featdyn_engine.data import evaluation
-from featdyn_engine.domain import InputError, RunConfig, Unit
+from featdyn_engine.domain import InputError, Recorded, RunConfig, Unit
 from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.science.noise import evidence
 from featdyn_engine.science.spectra import eigenvalues, sign_dimension
@@ -91,6 +91,11 @@ def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match=r"noise.step_rules: expected .* got muon; ask for"):
         planned(with_recipe(RUN, optimizer="muon"))
     assert planned(with_recipe(RUN, optimizer="muon"), step_rules=("sgd",))
+    told = ("optimizer", "batch_size", "lr")
+    foreign = replace(ADAM, recorded=Recorded(name="mine", token="1", by="recorder", told=told))
+    with pytest.raises(InputError, match=r"expected a recording of adam with its betas and eps"):
+        planned(foreign)
+    assert planned(foreign, step_rules=("sgd",))
     with pytest.raises(InputError, match=r"noise.batch_sizes: expected fewer than the 44 .* 44"):
         planned(batch_sizes=(8, 44))
     with pytest.raises(InputError, match=r"noise.examples: expected at most the 30 .* got 31"):

@@ -117,7 +117,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "another format": (lambda: saved(flat("RGB", 0), "PPM"), "got a file that is none"),
     "too many bytes": (
         lambda: b"\0" * (uploads.MOST_BYTES + 1),
-        r"expected at most 2 MiB, got 2\.0 MiB",
+        r"expected at most 5 MiB, got 5\.0 MiB",
     ),
     "too many pixels": (
         lambda: saved(flat("1", 0, (5000, 4000))),

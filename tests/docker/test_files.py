@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from app import health
+from app.views import lab
+from featdyn_engine.data import uploads
 from tests.docker.build_and_drive import with_ready_snapshot
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+HOSTING = (ROOT / "docs" / "hosting.md").read_text(encoding="utf-8")
 IGNORE = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
 
 
@@ -97,7 +100,12 @@ def test_production_settings_are_on() -> None:
     assert settings["client"]["showErrorDetails"] == "none"
     assert settings["server"]["enableXsrfProtection"] is True
     assert settings["server"]["enableCORS"] is True
-    assert settings["server"]["maxUploadSize"] == 1
+    # Room for an image and what a browser wraps it in, at the server and at what stands before it.
+    largest = settings["server"]["maxUploadSize"]
+    assert largest == lab.MOST_MEGABYTES + 1
+    assert lab.MOST_MEGABYTES * 2**20 == uploads.MOST_BYTES
+    assert f"client_max_body_size {largest}m;" in HOSTING
+    assert f"max_size {largest}MB" in HOSTING
 
 
 STUBBORN = (

@@ -138,7 +138,7 @@ def _wanted_steps(settings: Settings, run: RunConfig) -> tuple[int, ...]:
 
 
 def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:
-    """Plan one unit an evaluation set.
+    """Plan one unit an evaluation set; of it and ``other`` as many examples as the smaller has.
 
     Raises InputError for a cut the network doesn't have, steps that the run doesn't store, fewer
     than two of them, a set of fewer than 20 examples, and an ``other`` that is one of the sets.
@@ -160,13 +160,15 @@ def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:
                 f"evaluations: expected sets of 20 examples or more, got {min(sizes)}; take a "
                 "larger n"
             )
+        # Of two sets as many examples each: by the sizes alone a classifier could tell them apart.
+        n = settings.n if other is None else min(sizes)
         spec = Spec(
             run=run,
             evaluation=examples,
             other=other,
             cuts=cuts,
             steps=steps,
-            n=settings.n,
+            n=n,
             permutations=settings.permutations,
             classifier_permutations=settings.classifier_permutations,
             projections=settings.projections,
@@ -182,7 +184,7 @@ def units(settings: Settings, run: RunConfig, home: Path) -> list[Unit]:
                 spec=spec,
                 run_id=run.run_id,
                 needs=(run.run_id, *(each.eval_id for each in sets)),
-                cost=len(steps) * sum(sizes) + PAIR_COST * compared * len(cuts),
+                cost=len(steps) * min(sizes) * len(sets) + PAIR_COST * compared * len(cuts),
             )
         )
     return planned

@@ -81,8 +81,16 @@ def classifier_scores(
 
     Logistic regression (scikit-learn's, its L2 penalty) on standardised rows, five folds. Folds
     are of examples: with a row of an example in training, its other one would be too easy. N
-    counts the different examples, in order.
+    counts the different examples, in order. The laws must have as many rows each: else a
+    classifier that names the larger one is right more often than not, and its scores show nothing.
+
+    Raises ValueError for laws of unequal size.
     """
+    if (2 * groupings.sum(axis=1) != groupings.shape[1]).any():
+        raise ValueError(
+            f"groupings: expected half of {groupings.shape[1]} rows in each law, got "
+            f"{groupings.sum(axis=1).tolist()[:3]}"
+        )
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_predict
 

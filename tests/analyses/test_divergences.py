@@ -77,6 +77,13 @@ def test_there_is_one_unit_an_evaluation_set_which_needs_the_other_too() -> None
     assert found.cost > planned(other=None)[0].cost
 
 
+def test_two_sets_are_compared_with_as_many_examples_each(home: Path) -> None:
+    (found,) = planned(other=Evaluation(split="test", n=21))
+    assert found.spec.n == 21
+    rows = divergences.compute(found.spec, home, lambda share: None)
+    assert set(rows["n"].to_pylist()) == set(rows["other_n"].to_pylist()) == {21}
+
+
 def test_other_work_has_another_id() -> None:
     known = planned()[0].unit_id
     others = (

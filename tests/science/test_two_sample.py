@@ -140,6 +140,13 @@ def test_a_classifier_reaches_the_best_accuracy_between_gaussians_and_half_betwe
         assert scores.mean() == pytest.approx(expected, abs=near)
 
 
+def test_laws_of_unequal_size_are_refused() -> None:
+    rows = np.random.default_rng(0).normal(size=(30, 2))
+    groupings = np.arange(30)[None] < 20
+    with pytest.raises(ValueError, match=r"half of 30 rows in each law, got \[20\]"):
+        classifier_scores(rows, np.arange(30), groupings, 0)
+
+
 def test_folds_keep_the_rows_of_an_example_together() -> None:
     # Examples far apart, laws alike: with its other row in training a row would be recognised,
     # as the *other* law, and the accuracy fall far below one half.

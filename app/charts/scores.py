@@ -42,7 +42,8 @@ def scores_by_depth(
     domain = alt.Scale(domain=alt.DomainUnionWith(unionWith=[0, 1]))
     y = alt.Y("score:Q", title=f"TC of {measure}", axis=alt.Axis(format=".2~f"), scale=domain)
     base = alt.Chart(scores).encode(x=x, xOffset=offset, color=colour)
-    bars = base.mark_rule(strokeWidth=1.5).encode(y=alt.Y("score_low:Q"), y2="score_high:Q")
+    low = alt.Y("score_low:Q", scale=domain)
+    bars = base.mark_rule(strokeWidth=1.5).encode(y=low, y2="score_high:Q")
     dots = base.mark_point(filled=True, size=50, opacity=1).encode(
         y=y,
         tooltip=[
@@ -58,11 +59,7 @@ def scores_by_depth(
     subtitle = ["dots: one run each, 95 % over examples"]
     if not means.is_empty():
         mean = alt.Chart(means).encode(x=x, xOffset=offset, color=colour)
-        layers.append(
-            mean.mark_rule(strokeWidth=5, opacity=0.3).encode(
-                y=alt.Y("score_low:Q"), y2="score_high:Q"
-            )
-        )
+        layers.append(mean.mark_rule(strokeWidth=5, opacity=0.3).encode(y=low, y2="score_high:Q"))
         layers.append(
             mean.mark_point(shape="diamond", size=110, strokeWidth=1.5).encode(
                 y=y,
@@ -122,7 +119,9 @@ def excess_forest(
         axis=alt.Axis(format="+.2~f", tickCount=4),
         scale=scale,
     )
-    bars = base.mark_rule(strokeWidth=1.5).encode(x=alt.X("excess_low:Q"), x2="excess_high:Q")
+    bars = base.mark_rule(strokeWidth=1.5).encode(
+        x=alt.X("excess_low:Q", scale=scale), x2="excess_high:Q"
+    )
     dots = base.mark_point(filled=True, size=55, opacity=1).encode(
         x=x,
         tooltip=[

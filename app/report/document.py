@@ -20,8 +20,11 @@ Does what the paper says (*Feature Dynamics as Implicit Data Augmentation*, arXi
 One section a claim. `make findings` computes figures, numbers and verdicts from the rows of the
 gallery, which `make gallery` opens in the app; nothing is written by hand. A verdict is one of:
 holds, holds in part, doesn't hold, can't be told. What decides it is our rule, stated in each
-section. How the numbers are defined stands in [notation](notation.md). CIFAR-10 is a JPEG copy of
-27 to 33 dB: accuracies don't compare with published ones.
+section; of a single seed nothing is decided. How the numbers are defined stands in
+[notation](notation.md). CIFAR-10 is a JPEG copy of 27 to 33 dB, of which studies train on subsets
+(their files say how large): accuracies don't compare with published ones. To run these studies
+without that copy, set `name = "cifar10"`, or `"mnist"`, in their `[data]` and leave `folder` out:
+the originals are downloaded, and the numbers will differ somewhat.
 """
 
 
@@ -29,8 +32,8 @@ Answers = list[tuple[Claim, list[tuple[Gallery, Finding]]]]
 
 
 def section(claim: Claim, found: list[tuple[Gallery, Finding]]) -> str:
-    """Return a claim's section: question, then figure, numbers, verdict and command a study."""
-    lines = [f"## {claim.title}", "", claim.question, ""]
+    """Return a claim's section: question and rule; figure, numbers, verdict, command a study."""
+    lines = [f"## {claim.title}", "", claim.question, "", f"The rule, ours: {claim.rule}", ""]
     for gallery, finding in found:
         title = gallery.title
         lines += [f"### {title}", ""]

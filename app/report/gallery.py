@@ -1,10 +1,14 @@
 """A study of a store, as the sections of the findings ask for it."""
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
+
+# scipy.stats would take half a second to import.
+from scipy.special import stdtr, stdtrit
 
 from app.selection import EvaluationSet, evaluation_sets, matched, unique_cubes, with_stored_limits
 from store import queries
@@ -94,9 +98,18 @@ class Gallery:
         """Return the clean set of a split. Raises KeyError where no splice was scored on one."""
         return self.clean_sets[split]
 
-    def scores(self, split: str, cut: str) -> pl.DataFrame:
+    def last_decay(self, run_id: str) -> int | None:
+        """Return the step of the last decay of a run's learning rate; None without one."""
+        [config] = self.runs.filter(pl.col("run_id") == run_id)["config"].to_list()
+        recipe = json.loads(config)["recipe"]
+        if recipe.get("schedule") != "step" or not recipe["milestones"]:
+            return None
+        return int(max(recipe["milestones"]) * recipe["steps"])
+
+    def scores(self, split: str, cut: str, measure: str = "accuracy") -> pl.DataFrame:
         """Mean TC of each arm over its seeds at a cut, on the clean set of a split."""
-        found = self.ask("scores_over_seeds", self.study, split, cut, self.norm)
+        asked = {"pairs": "all", "weighting": "learning_rate", "measure": measure}
+        found = self.ask("scores_over_seeds", self.study, split, cut, self.norm, *asked.values())
         shown = self.clean_set(split)
         return found.filter(
             pl.col("n") == shown.n, pl.col("dataset") == shown.dataset, pl.col("dtype") == "float32"
@@ -133,6 +146,42 @@ class Mean:
         if self.low is None or self.high is None:
             return f"{self.value:.3f} (one seed, so no interval over seeds)"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f}, 95 % over {self.seeds} seeds)"
+
+    @property
+    def points(self) -> str:
+        """The same as a difference in points."""
+        told = f"{100 * self.value:+.1f} points"
+        if self.low is None or self.high is None:
+            return f"{told} (one seed, so no interval over seeds)"
+        limits = f"{100 * self.low:+.1f} to {100 * self.high:+.1f}"
+        return f"{told} ({limits}, 95 % over {self.seeds} seeds)"
+
+    def __neg__(self) -> "Mean":
+        """Return the mean of the negative values: a cost where there was a gain."""
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return Mean(-self.value, low, high, self.seeds)
+
+    def p_not_above(self, bar: float) -> float:
+        """One-sided p of a true mean at ``bar`` or below, by Student's t over seeds; 1 for one."""
+        if self.low is None or self.high is None:
+            return 1.0
+        freedom = self.seeds - 1
+        error = (self.high - self.low) / (2 * stdtrit(freedom, 0.975))
+        if error == 0:
+            return 0.0 if self.value > bar else 1.0
+        return float(stdtr(freedom, (bar - self.value) / error))
+
+
+def means_of(rows: pl.DataFrame, name: str = "value", seeds: str = "n_seeds") -> list[Mean]:
+    """Return the means of rows that have ``name``, its limits and its number of seeds.
+
+    Limits of a single seed, which are over examples where there are any, are left out.
+    """
+    ends = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
+    return [
+        Mean(value, low if count > 1 else None, high if count > 1 else None, count)
+        for value, low, high, count in rows.select(name, *ends, seeds).iter_rows()
+    ]
 
 
 def over_seeds(values: pl.Series) -> Mean:

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import altair as alt
 
 from app.findings import LEAST_DIFFERENCE, Contrast
-from app.report.gallery import Gallery
+from app.report.gallery import Gallery, Mean
 
 HOLDS, PART, FAILS, UNTOLD = "holds", "holds in part", "doesn't hold", "can't be told"
-# Share of the accuracy above chance that splices must keep for "predictions stay stable".
+# For "predictions stay stable": of the accuracy above chance that splices keep, and of the answers
+# that they share with the later network.
 STABLE = 0.8
+# One-sided, as each end of a 95 % interval.
+TAIL = 0.025
 
 
 @dataclass(frozen=True)
@@ -30,25 +33,31 @@ def nothing(reason: str) -> Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim as a question, the kind of rows that it needs, and what answers it."""
+    """A claim as a question, what answers it for a study, and the rule of its verdict, ours."""
 
     key: str
     title: str
     question: str
     answer: Callable[[Gallery], Finding]
+    rule: str
 
 
-def by_limits(lows: list[float | None], bar: float, highs: list[float | None]) -> str:
-    """Judge intervals against a bar: all above it, some, none; untold where one has no interval."""
-    known = [(low, high) for low, high in zip(lows, highs, strict=True) if low is not None]
-    if not known or len(known) < len(lows):
+def by_means(means: Sequence[Mean], bar: float, least: float | None = None) -> str:
+    """Judge means over seeds against a bar: all above it, some, none; untold for single seeds.
+
+    All: every lower limit, which needs no correction. Some: the clearest one after Bonferroni's
+    correction for their number, as one of many would be above by luck. None: every upper limit is
+    below ``least``, the least effect that matters; by default the bar.
+    """
+    limits = [(mean.low, mean.high) for mean in means]
+    known = [(low, high) for low, high in limits if low is not None and high is not None]
+    if not known or len(known) < len(means):
         return UNTOLD
-    above = sum(low > bar for low, _ in known)
-    if above == len(known):
+    if all(low > bar for low, _ in known):
         return HOLDS
-    if above:
+    if min(mean.p_not_above(bar) for mean in means) * len(means) < TAIL:
         return PART
-    return FAILS if all(high is not None and high < bar for _, high in known) else UNTOLD
+    return FAILS if all(high < (bar if least is None else least) for _, high in known) else UNTOLD
 
 
 def by_contrasts(contrasts: Sequence[Contrast | None]) -> str:

@@ -60,10 +60,12 @@ def corruption_errors(connection: duckdb.DuckDBPyConnection, run_ids: list[str])
     )
 
 
-def corrupted_scores(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
+def corrupted_scores(
+    connection: duckdb.DuckDBPyConnection, run_ids: list[str], measure: str = "accuracy"
+) -> pl.DataFrame:
     """Scores TC of the runs' cubes on corrupted test images, beside those on the clean ones.
 
-    Accuracy, all pairs, weighted by cumulative learning rate; intervals: 95 %, bootstrap over
+    Accuracy or ``agreement``, all pairs, weighted by cumulative learning rate; intervals: 95 %, bootstrap over
     examples, this training. Only sets of as many examples are held against one another.
     """
     return frame(
@@ -74,7 +76,7 @@ def corrupted_scores(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) 
                    coalesce(e.config ->> 'subset_seed', '0') AS subset
             FROM consistency AS c JOIN evaluations AS e USING (eval_id)
             WHERE c.run_id IN (SELECT unnest(?)) AND c.split = 'test' AND c.control = 'none'
-              AND c.measure = 'accuracy' AND c.pairs = 'all' AND c.weighting = 'learning_rate'
+              AND c.measure = ? AND c.pairs = 'all' AND c.weighting = 'learning_rate'
         )
         SELECT x.run_id, x.cut, x.depth, x.norm, x.dtype, x.n, x.corruption, x.severity, x.eval_id,
                o.score AS clean, o.score_low AS clean_low, o.score_high AS clean_high,
@@ -86,5 +88,5 @@ def corrupted_scores(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) 
         WHERE x.corruption <> 'none'
         ORDER BY x.run_id, x.depth, x.norm, x.corruption, x.severity, x.eval_id, x.dtype
         """,
-        [run_ids],
+        [run_ids, measure],
     )

@@ -79,8 +79,10 @@ def freezing(
     ``n_seeds`` runs at their last step, ``accuracy_low`` and ``accuracy_high`` its 95 % limits by
     Student's t over seeds, NULL for one. ``difference`` is the mean over the ``n_pairs`` seeds of
     accuracy minus that of the run of the same setting and seeds that neither freezes nor replays,
-    with limits alike; NULL for these runs themselves and without such a run. Branches are left out:
-    they have another data order. Runs that are not finished yet have no part in it.
+    with limits alike; NULL for these runs themselves and without such a run. ``over_deep`` is the
+    same against the control: for ``shallow``, the run of the same seeds whose deep counterpart of
+    as many blocks was frozen from the same step on. Branches are left out: they have another data
+    order. Runs that are not finished yet have no part in it.
     """
     runs = frame(
         connection,
@@ -132,6 +134,13 @@ def freezing(
     ).with_columns(
         pl.when(disturbed).then(pl.col("accuracy") - pl.col("unfrozen")).alias("difference")
     )
+    counterpart = ["setting", "seeds", "frozen_depth", "frozen_from"]
+    deep = runs.filter(pl.col("part") == "deep").select(
+        *counterpart, pl.lit("shallow").alias("part"), pl.col("accuracy").alias("deep")
+    )
+    paired = paired.join(
+        deep, on=[*counterpart, "part"], how="left", maintain_order="left"
+    ).with_columns((pl.col("accuracy") - pl.col("deep")).alias("over_deep"))
     means = paired.group_by(CONDITION, maintain_order=True).agg(
         *(pl.col(name).first() for name in TOLD if name not in CONDITION),
         pl.col("accuracy").mean(),
@@ -140,13 +149,22 @@ def freezing(
         pl.col("difference").mean(),
         pl.col("difference").std().alias("difference_sd"),
         pl.col("difference").count().cast(pl.Int64).alias("n_pairs"),
+        pl.col("over_deep").mean(),
+        pl.col("over_deep").std().alias("over_deep_sd"),
+        pl.col("over_deep").count().cast(pl.Int64).alias("n_deep"),
     )
-    for name, seeds in (("accuracy", "n_seeds"), ("difference", "n_pairs")):
+    for name, seeds in (
+        ("accuracy", "n_seeds"),
+        ("difference", "n_pairs"),
+        ("over_deep", "n_deep"),
+    ):
         half = half_width(means[f"{name}_sd"], means[seeds])
         means = means.with_columns(
             (pl.col(name) - half).alias(f"{name}_low"), (pl.col(name) + half).alias(f"{name}_high")
         )
     limits = [
-        f"{name}{end}" for name in ("accuracy", "difference") for end in ("", "_low", "_high")
+        f"{name}{end}"
+        for name in ("accuracy", "difference", "over_deep")
+        for end in ("", "_low", "_high")
     ]
-    return means.select(*TOLD, *limits, "n_seeds", "n_pairs")
+    return means.select(*TOLD, *limits, "n_seeds", "n_pairs", "n_deep")

@@ -324,6 +324,8 @@ def test_scores_stand_side_by_side_and_say_which_variance_is_which() -> None:
         "b, seed 1",
         "b, mean over seeds",
     ]
+    scales = [layer["encoding"]["y"]["scale"] for layer in spec["layer"]]
+    assert scales == [{"domain": {"unionWith": [0, 1]}}] * 4
     examples, seeds = spec["title"]["subtitle"]
     assert "95 % over examples" in examples
     assert "over seeds" in seeds
@@ -353,6 +355,8 @@ def test_the_forest_has_a_row_a_control_with_its_objection_and_zero_in_sight() -
     encoding = spec["layer"][1]["encoding"]
     assert encoding["y"]["sort"] == ["mirror|the sign of it doesn't matter", "twin|beginning"]
     assert spec["layer"][2]["encoding"]["x"]["scale"]["domain"]["unionWith"][0] == 0
+    # Ends of intervals are in the picture too.
+    assert spec["layer"][1]["encoding"]["x"]["scale"] == spec["layer"][2]["encoding"]["x"]["scale"]
     assert spec["layer"][0]["encoding"]["x"] == {"datum": 0}
 
 

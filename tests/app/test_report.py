@@ -5,31 +5,131 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from scipy.stats import ttest_1samp
 
 from app.findings import Contrast
-from app.report import claims, further
+from app.report import causes, claims, further
 from app.report.claims import CLAIMS
 from app.report.document import answers, write
-from app.report.gallery import Gallery, over_seeds
-from app.report.verdicts import FAILS, HOLDS, PART, UNTOLD, by_contrasts, by_limits
+from app.report.gallery import Gallery, Mean, means_of, over_seeds
+from app.report.verdicts import FAILS, HOLDS, PART, UNTOLD, by_contrasts, by_means
 from app.selection import usual_cut
 from tests.store import cube, replays
 
 
+def mean(value: float, half: float, seeds: int = 5) -> Mean:
+    return Mean(value, value - half, value + half, seeds)
+
+
+ONE_SEED = Mean(0.9, None, None, 1)
+
+
 @pytest.mark.parametrize(
-    ("lows", "highs", "verdict"),
+    ("means", "least", "verdict"),
     [
-        ([0.85, 0.9], [0.95, 1.0], HOLDS),
-        ([0.7, 0.9], [0.9, 1.0], PART),
-        ([0.1, 0.2], [0.3, 0.4], FAILS),
-        ([0.7, 0.75], [0.9, 0.95], UNTOLD),
-        ([None, 0.9], [None, 1.0], UNTOLD),
+        ([mean(0.9, 0.05), mean(0.95, 0.05)], None, HOLDS),
+        ([mean(0.9, 0.05), mean(0.8, 0.1)], None, PART),
+        # Above the bar, and not after correction: 0.03 is 2.94 errors, p = 0.021, twice 0.042.
+        ([mean(0.83, 0.0283), mean(0.8, 0.1)], None, UNTOLD),
+        ([mean(0.2, 0.1), mean(0.3, 0.1)], None, FAILS),
+        ([mean(0.8, 0.1), mean(0.85, 0.1)], None, UNTOLD),
+        ([mean(0.9, 0.05), ONE_SEED], None, UNTOLD),
+        ([], None, UNTOLD),
+        # Under the least effect though perhaps above the bar.
+        ([mean(0.8, 0.01), mean(0.79, 0.02)], 0.85, FAILS),
     ],
 )
-def test_a_verdict_follows_its_limits(
-    lows: list[float | None], highs: list[float | None], verdict: str
+def test_means_over_seeds_decide(means: list[Mean], least: float | None, verdict: str) -> None:
+    assert by_means(means, 0.8, least) == verdict
+
+
+def test_p_is_student_s() -> None:
+    values = [0.81, 0.84, 0.9, 0.79]
+    found = over_seeds(pl.Series(values)).p_not_above(0.8)
+    assert found == pytest.approx(ttest_1samp(values, 0.8, alternative="greater").pvalue)
+    assert over_seeds(pl.Series([0.9, 0.9])).p_not_above(0.8) == 0
+    assert over_seeds(pl.Series([0.7, 0.7])).p_not_above(0.8) == 1
+    assert ONE_SEED.p_not_above(0.8) == 1
+
+
+def test_limits_of_one_seed_are_left_out() -> None:
+    rows = pl.DataFrame(
+        {"value": [1.0, 2.0], "low": [0.5, 1.5], "high": [1.5, 2.5], "n_seeds": [1, 3]}
+    )
+    assert means_of(rows) == [Mean(1.0, None, None, 1), Mean(2.0, 1.5, 2.5, 3)]
+
+
+@pytest.mark.parametrize(
+    ("nulls", "verdict"),
+    [
+        ([mean(0.2, 0.05), mean(0.1, 0.05)], HOLDS),
+        ([mean(0.2, 0.05), mean(0.02, 0.02)], FAILS),
+        ([mean(0.2, 0.05), mean(0.02, 0.2)], PART),
+        # Surely there, and too small to count.
+        ([mean(0.2, 0.05), mean(0.045, 0.01)], PART),
+        ([mean(0.1, 0.2)], UNTOLD),
+        ([ONE_SEED], UNTOLD),
+        ([], UNTOLD),
+    ],
+)
+def test_one_control_that_does_as_well_is_enough(nulls: list[Mean], verdict: str) -> None:
+    assert claims.excess_verdict(nulls) == verdict
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [
+        ([1.0, 0.9], HOLDS),
+        ([1.0, 0.89], PART),
+        ([0.05, 0.09], FAILS),
+        ([0.05, 1.0], UNTOLD),
+        ([1.0], UNTOLD),
+        ([], UNTOLD),
+    ],
+)
+def test_places_of_every_training_decide(shares: list[float], verdict: str) -> None:
+    assert causes.by_shares(shares) == verdict
+
+
+def frozen(*costs: Mean) -> pl.DataFrame:
+    """Rows of ``queries.freezing`` as far as the verdict needs them."""
+    return pl.DataFrame(
+        [
+            {
+                f"{name}{end}": value
+                for name in ("difference", "over_deep")
+                for end, value in (("", -cost.value), ("_low", -cost.high), ("_high", -cost.low))
+            }
+            | {"n_pairs": cost.seeds, "n_deep": cost.seeds}
+            for cost in costs
+            if cost.low is not None and cost.high is not None
+        ]
+    )
+
+
+COSTLY, FREE, UNSURE = mean(0.05, 0.01), mean(0.0, 0.005), mean(0.0, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "verdict"),
+    [
+        ([COSTLY, COSTLY], [COSTLY], HOLDS),
+        ([COSTLY, COSTLY], [FREE], PART),
+        ([COSTLY, FREE], [COSTLY], PART),
+        ([FREE, FREE], [COSTLY], FAILS),
+        ([COSTLY, mean(0.005, 0.001)], [COSTLY], UNTOLD),
+        ([UNSURE], [UNSURE], UNTOLD),
+    ],
+)
+def test_freezing_is_held_against_both_controls(
+    early: list[Mean], late: list[Mean], verdict: str
 ) -> None:
-    assert by_limits(lows, 0.8, highs) == verdict
+    assert causes.by_costs(frozen(*early), frozen(*late)) == verdict
+
+
+def test_without_the_deep_control_freezing_cannot_be_told() -> None:
+    alone = frozen(COSTLY).with_columns(pl.lit(None, pl.Float64).alias("over_deep"))
+    assert causes.by_costs(alone, frozen(COSTLY)) == UNTOLD
 
 
 def contrast(difference: float, half_width: float) -> Contrast:
@@ -75,6 +175,7 @@ def test_every_claim_has_a_section_with_its_verdict_and_figures(
     for claim in CLAIMS:
         section = text.split(f"## {claim.title}\n")[1].split("\n## ")[0]
         assert claim.question in section
+        assert section.count(f"The rule, ours: {claim.rule}") == 1
         assert section.count("**Verdict** ") == 1
     answered = answers(cube_home, [cube.STUDY])
     [title] = {gallery.title for _, found in answered for gallery, _ in found}
@@ -114,7 +215,7 @@ def test_a_claim_without_rows_cannot_be_told(cube_home: Path) -> None:
     assert (finding.verdict, finding.charts) == (UNTOLD, ())
 
 
-def test_recipes_are_judged_by_the_score_of_every_arm(
+def test_recipes_are_judged_by_score_and_nulls_of_every_arm(
     cube_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gallery = Gallery(cube_home, cube.STUDY)
@@ -128,8 +229,30 @@ def test_recipes_are_judged_by_the_score_of_every_arm(
     scores = gallery.ask("sensitivity", cube.STUDY, *asked).filter(pl.col("quantity") == "score")
     for arm, value in scores.select("arm", "value").iter_rows():
         assert f"{arm} {value:.3f}" in found.said[0]
-    assert found.verdict == by_limits(scores["low"].to_list(), 0.8, scores["high"].to_list())
+    # The second arm has one seed.
+    assert "random 0.200 (one seed, so no interval over seeds)" in found.said[0]
+    assert found.verdict == UNTOLD
     assert len(found.charts) > 1
+
+
+@pytest.mark.parametrize(
+    ("words", "verdict"),
+    [
+        (["holds", "holds"], HOLDS),
+        (["holds", "doesn't"], PART),
+        (["doesn't", "doesn't"], FAILS),
+        (["doesn't", "can't be told"], UNTOLD),
+    ],
+)
+def test_arms_decide_together(words: list[str], verdict: str) -> None:
+    assert further.of_arms(words) == verdict
+
+
+def test_collapse_cannot_be_told_of_one_seed_or_an_unfit_run(cube_home: Path) -> None:
+    found = claims.collapse(Gallery(cube_home, cube.STUDY))
+    assert found.verdict == UNTOLD
+    assert "there is one seed of an arm" in found.said[-1]
+    assert "on its training set" in found.said[-1]
 
 
 def test_averages_are_held_against_the_last_network(cube_home: Path) -> None:
@@ -138,11 +261,25 @@ def test_averages_are_held_against_the_last_network(cube_home: Path) -> None:
     assert not stored.is_empty()
     found = further.averages(gallery)
     of_test = stored.filter(pl.col("split") == "test", pl.col("corruption") == "none")
-    mean = {
+    of = {
         name: of_test.filter(pl.col("comparator") == name)["accuracy"].to_numpy().mean()
         for name in ("swa", "last")
     }
-    assert f"swa: {mean['swa'] - mean['last']:.3f}" in found.said[0]
+    gain = of["swa"] - of["last"]
+    assert f"swa {100 * gain:+.1f} points" in found.said[0]
+
+
+def test_averages_after_the_last_decay_tell_nothing(
+    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery(cube_home, cube.STUDY)
+    first = gallery.ask("comparators", gallery.of_arm("true"))["first_step"].to_list()[0]
+    monkeypatch.setattr(Gallery, "last_decay", lambda gallery, run_id: first)
+    found = further.averages(gallery)
+    assert found.verdict == UNTOLD
+    assert f"the last decay is at step {first}" in found.said[-1].lower()
+    monkeypatch.setattr(Gallery, "last_decay", lambda gallery, run_id: first + 1)
+    assert "last decay" not in " ".join(further.averages(gallery).said)
 
 
 def test_replay_is_judged_against_its_control(tmp_path: Path, cube_home: Path) -> None:
@@ -154,7 +291,6 @@ def test_replay_is_judged_against_its_control(tmp_path: Path, cube_home: Path) -
     rows = gallery.ask("replay", replays.STUDY).filter(
         pl.col("source") == "stored", pl.col("network") == "last", pl.col("against") == "control"
     )
-    asked = rows["difference_low"].to_list(), 0.0, rows["difference_high"].to_list()
-    assert found.verdict == by_limits(*asked)
+    assert found.verdict == by_means(means_of(rows, "difference", "n_pairs"), 0.0, 0.01)
     assert "Older features against current ones" in " ".join(found.said)
     assert len(found.charts) == 2

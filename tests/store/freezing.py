@@ -21,7 +21,7 @@ ARMS: tuple[tuple[str, float, Any, Any, list[float]], ...] = (
     ("frozen 1 from 0", 0.1, _freeze(1, 0), None, [0.70, 0.74, 0.75]),
     ("frozen 1 from 20", 0.1, _freeze(1, 20), None, [0.88, 0.89, 0.96]),
     ("frozen 2 from 0", 0.1, _freeze(2, 0), None, [0.50, 0.50, 0.56]),
-    ("deep control", 0.1, _freeze(1, 0, "deep"), None, [0.86, 0.90, 0.91]),
+    ("deep control", 0.1, _freeze(1, 0, "deep"), None, [0.86, 0.92, 0.90]),
     ("final", 0.1, _freeze(1, 0, "shallow", LAST), None, [0.93, 0.95]),
     ("replay", 0.1, None, {"depth": 1, "from_step": 10, "share": 0.5, "steps": []}, [0.95]),
     ("small steps", 0.01, None, None, [0.80, 0.82, 0.81]),

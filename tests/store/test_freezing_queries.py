@@ -65,6 +65,18 @@ def test_differences_are_paired_by_seed_with_the_unfrozen_run_of_the_same_settin
             assert got == pytest.approx(limits(differences))
 
 
+def test_a_frozen_shallow_part_is_paired_with_its_deep_control(found: pl.DataFrame) -> None:
+    values = {arm[0]: arm[4] for arm in freezing.ARMS}
+    row = found.row(by_predicate=pl.col("arm") == "frozen 1 from 0", named=True)
+    shallow, deep = values["frozen 1 from 0"], values["deep control"]
+    differences = [a - b for a, b in zip(shallow, deep, strict=True)]
+    assert (row["n_deep"], row["over_deep"]) == (3, pytest.approx(np.mean(differences)))
+    assert (row["over_deep_low"], row["over_deep_high"]) == pytest.approx(limits(differences))
+    # Another step, other blocks, another rate: the control is not theirs, nor its own.
+    others = found.filter(pl.col("arm") != "frozen 1 from 0")
+    assert others["over_deep"].null_count() == len(others)
+
+
 def test_pairing_takes_out_what_seeds_have_in_common(found: pl.DataFrame) -> None:
     row = found.row(by_predicate=pl.col("arm") == "frozen 1 from 20", named=True)
     assert row["accuracy_high"] - row["accuracy_low"] > 2 * (

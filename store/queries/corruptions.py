@@ -65,8 +65,9 @@ def corrupted_scores(
 ) -> pl.DataFrame:
     """Scores TC of the runs' cubes on corrupted test images, beside those on the clean ones.
 
-    Accuracy or ``agreement``, all pairs, weighted by cumulative learning rate; intervals: 95 %, bootstrap over
-    examples, this training. Only sets of as many examples are held against one another.
+    Accuracy or ``agreement``, all pairs, weighted by cumulative learning rate; intervals: 95 %,
+    bootstrap over examples, this training. Only sets of as many examples are held against one
+    another.
     """
     return frame(
         connection,

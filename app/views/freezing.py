@@ -1,6 +1,7 @@
 """Freezing: what blocks held still, and stored ones replayed, do to the final accuracy."""
 
 from functools import partial
+from typing import Any
 
 import polars as pl
 import streamlit as st
@@ -11,6 +12,7 @@ from app.exports import Provenance
 from app.views import replays
 from app.views.figure import figure
 from app.views.study_choice import choose_study
+from app.words import counted
 
 EXAMPLE = """[[arms]]
 name = "not frozen"
@@ -104,7 +106,7 @@ def _chosen(conditions: pl.DataFrame, disturbed: pl.DataFrame) -> pl.DataFrame:
 
 
 def _finding(shown: pl.DataFrame, images: str) -> str:
-    """Say which freezing of the shallow part costs most, against its run that is not frozen."""
+    """Say which freezing of the shallow part costs most, and what its two controls cost."""
     paired = shown.filter(pl.col("difference").is_not_null(), pl.col("part") == "shallow")
     if paired.is_empty():
         return (
@@ -112,17 +114,34 @@ def _finding(shown: pl.DataFrame, images: str) -> str:
             "add an arm without `freeze` and `replay`."
         )
     worst = paired.sort("difference").row(0, named=True)
-    points = 100 * worst["difference"]
-    if worst["n_pairs"] == 1:
-        limits = "a single seed, so no interval"
-    else:
-        low, high = 100 * worst["difference_low"], 100 * worst["difference_high"]
-        limits = f"{low:+.1f} to {high:+.1f}, 95 % over {worst['n_pairs']} seeds"
-    return (
+    said = [
         f"Holding blocks 1 to {worst['frozen_depth']} still from epoch "
         f"{worst['frozen_from_epoch']:.3g} changes the final accuracy on {images} test images by "
-        f"**{points:+.1f} points** ({limits}), the lowest of {len(paired)} conditions."
-    )
+        f"{_points(worst, 'difference', 'n_pairs')}, the lowest of "
+        f"{counted(len(paired), 'condition')}."
+    ]
+    if worst["over_deep"] is not None:
+        said.append(
+            "Against holding a block behind them still instead: "
+            f"{_points(worst, 'over_deep', 'n_deep')}."
+        )
+    final = shown.filter(pl.col("difference").is_not_null(), pl.col("part") == "final")
+    if not final.is_empty():
+        held = final.sort("difference").row(0, named=True)
+        said.append(
+            f"Blocks 1 to {held['frozen_depth']} held with their final weights, which are mature "
+            f"and don't move: {_points(held, 'difference', 'n_pairs')}."
+        )
+    return " ".join(said)
+
+
+def _points(row: dict[str, Any], name: str, seeds: str) -> str:
+    """Put a difference in points, with its interval over seeds."""
+    points = f"**{100 * row[name]:+.1f} points**"
+    if row[seeds] == 1:
+        return f"{points} (a single seed, so no interval)"
+    low, high = 100 * row[f"{name}_low"], 100 * row[f"{name}_high"]
+    return f"{points} ({low:+.1f} to {high:+.1f}, 95 % over {row[seeds]} seeds)"
 
 
 def _caption(shown: pl.DataFrame, images: str) -> None:

@@ -44,6 +44,24 @@ def test_the_page_shows_the_grid_and_the_recipes_and_says_what_costs_most(
     assert "**-41.0 points**" in text
     assert "95 % over 3 seeds" in text
     assert "n = 100" in text
+    # The worst has no deep control; the final weights of other blocks were held.
+    assert "Against holding" not in text
+    assert "Blocks 1 to 1 held with their final weights" in text
+    assert "**+3.0 points**" in text
+
+
+def test_the_worst_freezing_is_held_against_its_deep_control(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = [
+        arm for arm in freezing.ARMS if arm[0] in ("not frozen", "frozen 1 from 0", "deep control")
+    ]
+    monkeypatch.setattr(freezing, "ARMS", tuple(arms))
+    freezing.write(tmp_path)
+    text = text_of(opened("freezing", tmp_path, monkeypatch))
+    assert "the lowest of 1 condition." in text
+    assert "Against holding a block behind them still instead: **-16.3 points**" in text
+    assert "final weights, which" not in text
 
 
 def test_another_recipe_is_compared_with_its_own_unfrozen_run(

@@ -1,5 +1,6 @@
 """findings.md: a section a claim, a verdict for each study that can answer it."""
 
+from itertools import combinations
 from pathlib import Path
 
 from app.report.claims import CLAIMS
@@ -62,7 +63,25 @@ def summary(answered: Answers) -> str:
             for study, gallery in galleries.items()
         ),
     ]
-    return "\n".join(["## Verdicts", "", "Empty: the study has no rows for it.", "", *lines, ""])
+    told = ["## Verdicts", "", "Empty: the study has no rows for it.", "", *lines, ""]
+    common = in_common(list(galleries.values()))
+    if common:
+        told += [
+            "Trainings that studies have in common, so that their verdicts aren't independent: "
+            f"{'; '.join(common)}.",
+            "",
+        ]
+    return "\n".join(told)
+
+
+def in_common(galleries: list[Gallery]) -> list[str]:
+    """Say of every two studies that share trainings how many."""
+    runs = [(gallery.title, set(gallery.run_ids)) for gallery in galleries]
+    return [
+        f"{title} and {other}, {len(ids & others)}"
+        for (title, ids), (other, others) in combinations(runs, 2)
+        if ids & others
+    ]
 
 
 def figure_name(claim: Claim, gallery: Gallery, number: int) -> str:

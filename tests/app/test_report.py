@@ -10,7 +10,7 @@ from scipy.stats import ttest_1samp
 from app.findings import Contrast
 from app.report import causes, claims, further
 from app.report.claims import CLAIMS
-from app.report.document import answers, write
+from app.report.document import answers, in_common, write
 from app.report.gallery import Gallery, Mean, means_of, over_seeds
 from app.report.verdicts import FAILS, HOLDS, PART, UNTOLD, by_contrasts, by_means
 from app.selection import usual_cut
@@ -185,6 +185,13 @@ def test_every_claim_has_a_section_with_its_verdict_and_figures(
     named = {line.split("(findings/")[1][:-1] for line in text.splitlines() if line[:2] == "!["}
     assert named == {path.name for path in (tmp_path / "findings").iterdir()}
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in (tmp_path / "findings").iterdir())
+
+
+def test_studies_with_trainings_in_common_are_named(cube_home: Path) -> None:
+    gallery = Gallery(cube_home, cube.STUDY)
+    [told] = in_common([gallery, gallery])
+    assert told == f"{gallery.title} and {gallery.title}, {len(gallery.run_ids)}"
+    assert in_common([gallery]) == []
 
 
 def test_a_figure_and_its_sentence_are_the_rows_of_the_store(cube_home: Path) -> None:

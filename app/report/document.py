@@ -4,7 +4,6 @@ from itertools import combinations
 from pathlib import Path
 
 from app.report.claims import CLAIMS
-from app.report.further import FURTHER
 from app.report.gallery import Gallery
 from app.report.verdicts import Claim, Finding
 
@@ -93,7 +92,7 @@ def answers(home: Path, studies: list[str]) -> Answers:
     """Put every claim to every study; studies without the rows for it are left out, unless all."""
     galleries = [Gallery(home, study) for study in studies]
     answered: Answers = []
-    for claim in (*CLAIMS, *FURTHER):
+    for claim in CLAIMS:
         every = [(gallery, claim.answer(gallery)) for gallery in galleries]
         told = [pair for pair in every if pair[1].asked]
         answered.append((claim, told or every[:1]))

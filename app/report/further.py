@@ -5,7 +5,7 @@ import polars as pl
 from app import charts, replays, sensitivity
 from app.report.causes import LEAST_COST
 from app.report.gallery import Gallery, means_of, over_seeds
-from app.report.verdicts import FAILS, HOLDS, PART, UNTOLD, Claim, Finding, by_means, nothing
+from app.report.verdicts import FAILS, HOLDS, PART, UNTOLD, Finding, by_means, nothing
 from app.selection import usual_cut
 from featdyn_engine.domain import CONTROLS
 
@@ -166,31 +166,3 @@ def replayed(gallery: Gallery) -> Finding:
     )
     verdict = by_means(means_of(aged, "difference", "n_pairs"), 0.0, LEAST_COST)
     return Finding(said, verdict, tuple(forests))
-
-
-FURTHER = (
-    Claim(
-        "recipes",
-        "7. Other recipes",
-        "Does the effect hold, score and nulls together, with another optimiser, batch size, "
-        "normalisation or augmentation, and where labels are wrong in part?",
-        robust,
-        RECIPES_RULE,
-    ),
-    Claim(
-        "averages",
-        "8. Averages of checkpoints",
-        "Do the mean of late weights (SWA) and of late predictions do better than the last "
-        "network, as implicit augmentation over time would suggest?",
-        averages,
-        AVERAGES_RULE,
-    ),
-    Claim(
-        "replay",
-        "9. Replay as a way to train",
-        "Does training on features of earlier checkpoints make the network better, as augmentation "
-        "would?",
-        replayed,
-        REPLAY_RULE,
-    ),
-)

@@ -12,7 +12,6 @@ from app.exports import Provenance
 from app.views import replays
 from app.views.figure import figure
 from app.views.study_choice import choose_study
-from app.words import counted
 
 EXAMPLE = """[[arms]]
 name = "not frozen"
@@ -117,8 +116,8 @@ def _finding(shown: pl.DataFrame, images: str) -> str:
     said = [
         f"Holding blocks 1 to {worst['frozen_depth']} still from epoch "
         f"{worst['frozen_from_epoch']:.3g} changes the final accuracy on {images} test images by "
-        f"{_points(worst, 'difference', 'n_pairs')}, the lowest of "
-        f"{counted(len(paired), 'condition')}."
+        f"{_points(worst, 'difference', 'n_pairs')}"
+        + (f", the lowest of {len(paired)} conditions." if len(paired) > 1 else ".")
     ]
     if worst["over_deep"] is not None:
         said.append(

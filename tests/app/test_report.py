@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from app.findings import Contrast
-from app.report import causes, claims, further
+from app.report import causes, consistency, further
 from app.report.claims import CLAIMS
 from app.report.document import answers, in_common, write
 from app.report.gallery import Gallery, Mean, means_of, over_seeds
@@ -73,7 +73,7 @@ def test_limits_of_one_seed_are_left_out() -> None:
     ],
 )
 def test_one_control_that_does_as_well_is_enough(nulls: list[Mean], verdict: str) -> None:
-    assert claims.excess_verdict(nulls) == verdict
+    assert consistency.excess_verdict(nulls) == verdict
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_studies_with_trainings_in_common_are_named(cube_home: Path) -> None:
 
 def test_a_figure_and_its_sentence_are_the_rows_of_the_store(cube_home: Path) -> None:
     gallery = Gallery(cube_home, cube.STUDY)
-    found = claims.stable(gallery, "train")
+    found = consistency.stable(gallery, "train")
     rows = gallery.ask("consistency_scores", gallery.run_ids, "train")
     scores = rows.filter(
         pl.col("measure") == "accuracy",
@@ -256,7 +256,7 @@ def test_arms_decide_together(words: list[str], verdict: str) -> None:
 
 
 def test_collapse_cannot_be_told_of_one_seed_or_an_unfit_run(cube_home: Path) -> None:
-    found = claims.collapse(Gallery(cube_home, cube.STUDY))
+    found = consistency.collapse(Gallery(cube_home, cube.STUDY))
     assert found.verdict == UNTOLD
     assert "there is one seed of an arm" in found.said[-1]
     assert "on its training set" in found.said[-1]

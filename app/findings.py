@@ -13,7 +13,7 @@ from scipy.special import stdtrit
 from app.charts import epoch_label
 from app.words import plain
 
-# Smaller differences are no more than a straight line between two checkpoints can miss.
+# Smaller differences are none worth a word.
 LEAST_DIFFERENCE = 0.05
 # Of own accuracy, and of displacement: on a narrower range in common nothing is compared.
 LEAST_RANGE = 0.05
@@ -30,7 +30,8 @@ EARLY_FROM, EARLY_TO = 0.05, 1 / 6
 class Contrast:
     """Retention of two arms at equal values between ``low`` and ``high``, averaged over these.
 
-    ``first``, ``second``: of each arm; ``difference``: first minus second, with its 95 % interval.
+    ``first``, ``second``: of each arm; ``difference``: first minus second, with its 95 % interval,
+    widened by what straight lines between checkpoints may miss.
     """
 
     low: float
@@ -64,8 +65,10 @@ def contrast(points: pl.DataFrame, first: str, second: str, matched_by: str) -> 
 
     Each run's retention is joined by straight lines and averaged evenly over the range that all
     runs of both arms reach. Interval: with two or more seeds in both arms Welch's t over seeds;
-    otherwise over examples, errors of neighbouring checkpoints taken as one (so it is wide rather
-    than narrow). None where a run has fewer than two checkpoints in a range of ``LEAST_RANGE``.
+    otherwise over examples, errors of neighbouring checkpoints taken as one. At both ends it is
+    widened by how far the mean would be off if retention rose or fell at once between neighbouring
+    checkpoints: that is what checkpoints further apart can't tell. None where a run has fewer than
+    two checkpoints in a range of ``LEAST_RANGE``.
     """
     known = points.filter(pl.col(matched_by).is_not_null(), pl.col("retention").is_not_null())
     curves = {
@@ -100,14 +103,34 @@ def contrast(points: pl.DataFrame, first: str, second: str, matched_by: str) -> 
         errors = [means[arm][:, 1].mean() for arm in (first, second)]
         half_width = NORMAL_QUANTILE * np.hypot(*errors)
     middle = a.mean() - b.mean()
+    missed = {
+        arm: np.mean([_missed(run[0], run[1], values) for run in curves[arm]], axis=0)
+        for arm in (first, second)
+    }
+    below = missed[first][0] + missed[second][1]
+    above = missed[first][1] + missed[second][0]
     return Contrast(
         low=float(low),
         high=float(high),
         first=float(a.mean()),
         second=float(b.mean()),
-        difference_low=float(middle - half_width),
-        difference_high=float(middle + half_width),
+        difference_low=float(middle - half_width - below),
+        difference_high=float(middle + half_width + above),
     )
+
+
+def _missed(
+    places: NDArray[np.float64], kept: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[float, float]:
+    """How far the mean of a joined line may lie above and below that of any monotone curve.
+
+    Between neighbouring checkpoints such a curve stays between their two values, and at a
+    checkpoint it is known: at most it jumps right behind the one, or right before the other.
+    """
+    right = np.clip(np.searchsorted(places, values), 1, len(places) - 1)
+    ends = np.stack([kept[right - 1], kept[right]])
+    line = np.interp(values, places, kept).mean()
+    return float(line - ends.min(axis=0).mean()), float(ends.max(axis=0).mean() - line)
 
 
 def _range(low: float, high: float, matched_by: str) -> str:
@@ -231,8 +254,9 @@ def matched_basis(points: pl.DataFrame) -> str:
     norms = " and ".join(f"`{norm}`" for norm in sorted(set(points["norm"])))
     return (
         f"{points['split'][0].capitalize()} set, n = {n}, BatchNorm {norms}. Retention is averaged "
-        f"over the range in common; intervals: 95 % {variance}. To differ means: by at least "
-        f"{100 * LEAST_DIFFERENCE:.0f} points, with an interval that leaves out 0."
+        f"over the range in common; intervals: 95 % {variance}, widened by what lines between "
+        f"checkpoints may miss. To differ means: by at least {100 * LEAST_DIFFERENCE:.0f} points, "
+        "with an interval that leaves out 0."
     )
 
 
@@ -242,13 +266,17 @@ def equal_epoch(cells: pl.DataFrame, names: dict[str, str], cut: str, split: str
     ``cells``: those of one cut; ``names``: of the runs, by run_id.
     """
     final = cells.filter(pl.col("deep_step") == pl.col("deep_step").max().over("run_id"))
-    last = max(final["deep_step"].to_list(), default=0)
+    # Epochs, not steps: batch sizes may differ.
     early = final.filter(
-        pl.col("shallow_step") > EARLY_FROM * last, pl.col("shallow_step") <= EARLY_TO * last
+        pl.col("shallow_epoch") > EARLY_FROM * pl.col("deep_epoch"),
+        pl.col("shallow_epoch") <= EARLY_TO * pl.col("deep_epoch"),
     )
-    if early.is_empty():
+    in_common = early.filter(
+        pl.col("run_id").n_unique().over("shallow_epoch") == final["run_id"].n_unique()
+    )
+    if in_common.is_empty():
         return None
-    row = early.filter(pl.col("shallow_step") == pl.col("shallow_step").max())
+    row = in_common.filter(pl.col("shallow_epoch") == pl.col("shallow_epoch").max())
     intervals = {
         cell["run_id"]: f"**{cell['accuracy']:.1%}** "
         f"({cell['accuracy_low']:.1%} to {cell['accuracy_high']:.1%})"

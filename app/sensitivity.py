@@ -14,6 +14,7 @@ from app.words import counted, plain
 
 # A splice keeps at least half of the accuracy above chance, or half of the predictions.
 LEAST_SCORE = 0.5
+ONE_SEED = ", one seed, over examples"
 Word = Literal["holds", "doesn't", "can't be told"]
 # The first of these that an arm changes is what it stands under; a rate of its own often goes
 # with another optimiser or normalisation.
@@ -100,9 +101,10 @@ def verdict(arm: str, quantities: pl.DataFrame, controls: Sequence[str]) -> Verd
     of_nulls = own.filter(pl.col("quantity") == "excess", pl.col("control").is_in(list(controls)))
     names = of_nulls["control"].str.replace_all("_", " ").to_list()
     equalled = [
-        f"{name} does as well ({100 * value:+.1f} points, {100 * low_:+.1f} to {100 * high_:+.1f})"
-        for name, value, low_, high_ in zip(
-            names, of_nulls["value"], of_nulls["low"], of_nulls["high"], strict=True
+        f"{_equalled(name, low_, high_)} ({100 * value:+.1f} points, {100 * low_:+.1f} to "
+        f"{100 * high_:+.1f}{ONE_SEED if over == 'examples' else ''})"
+        for name, value, low_, high_, over in zip(
+            names, *(of_nulls[each] for each in ("value", "low", "high", "over")), strict=True
         )
         if high_ < LEAST_DIFFERENCE
     ]
@@ -120,6 +122,15 @@ def verdict(arm: str, quantities: pl.DataFrame, controls: Sequence[str]) -> Verd
     if wide:
         return Verdict(arm, "can't be told", f"the excess over {' and '.join(wide)} is uncertain")
     return Verdict(arm, "holds", f"it exceeds {' and '.join(names)}")
+
+
+def _equalled(name: str, low: float, high: float) -> str:
+    """Say how a null stands that is not exceeded by as much as counts."""
+    if high < 0:
+        return f"{name} does better"
+    if low > 0:
+        return f"{name} is exceeded by less than {100 * LEAST_DIFFERENCE:.0f} points"
+    return f"{name} does as well"
 
 
 def finding(found: Sequence[Verdict], against: str) -> str:

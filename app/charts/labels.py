@@ -43,7 +43,8 @@ def retention_by_noise(
         axis=alt.Axis(format=axis_format, tickCount=5),
         scale=alt.Scale(**domain),
     )
-    y_scale = alt.Scale(domain=[0, 1], clamp=True)
+    # Above 1 too: an earlier shallow part may do better than the last one.
+    y_scale = alt.Scale(domain=alt.DomainUnionWith(unionWith=[0, 1]))
     heading = "retention under the final deep part"
     arms = list(noise)
     layers: list[alt.Chart] = []

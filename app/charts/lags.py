@@ -25,7 +25,8 @@ def lag_profile(cells: pl.DataFrame, metric: str, chance: float, name: str) -> a
     epochs = every if len(every) <= MOST_LINES else _spread(every, MOST_LINES)
     frame = forward.filter(pl.col("deep_epoch").is_in(epochs))
     latest = max(epochs, default=1.0)
-    scale = alt.Scale(domain=[min(scale_floor(metric, chance), 0), 1], clamp=True)
+    least = min(scale_floor(metric, chance), 0)
+    scale = alt.Scale(domain=alt.DomainUnionWith(unionWith=[least, 1]))
     base = alt.Chart(frame).encode(
         x=alt.X("lag:Q", title="lag: epochs from shallow to deep part"), detail="deep_step:N"
     )

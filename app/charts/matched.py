@@ -22,11 +22,13 @@ def retention_against(points: pl.DataFrame, matched_by: str, arms: list[str]) ->
     name, axis_title, axis_format = MATCHED[matched_by]
     # Accuracies share one scale; displacement ends where the data end.
     domain = {"domain": [0, 1]} if matched_by == "own_accuracy" else {"zero": True}
+    # Above 1 too: an earlier shallow part may do better than the last one.
+    shares = alt.Scale(domain=alt.DomainUnionWith(unionWith=[0, 1]))
     retention = alt.Y(
         "retention:Q",
         title="retention under the final deep part",
         axis=alt.Axis(format="%"),
-        scale=alt.Scale(domain=[0, 1], clamp=True),
+        scale=shares,
     )
     base = alt.Chart(points.filter(pl.col(matched_by).is_not_null())).encode(
         x=alt.X(
@@ -40,7 +42,7 @@ def retention_against(points: pl.DataFrame, matched_by: str, arms: list[str]) ->
     )
     lines = base.mark_line(strokeWidth=1, opacity=0.65).encode(y=retention, order="shallow_step:Q")
     bars = base.mark_rule(strokeWidth=1, opacity=0.65).encode(
-        y=alt.Y("retention_low:Q"), y2="retention_high:Q"
+        y=alt.Y("retention_low:Q", scale=shares), y2="retention_high:Q"
     )
     marks = base.mark_point(filled=True, size=45, opacity=0.9).encode(
         y=retention,

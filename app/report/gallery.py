@@ -108,8 +108,9 @@ class Gallery:
 
     def scores(self, split: str, cut: str, measure: str = "accuracy") -> pl.DataFrame:
         """Mean TC of each arm over its seeds at a cut, on the clean set of a split."""
-        asked = {"pairs": "all", "weighting": "learning_rate", "measure": measure}
-        found = self.ask("scores_over_seeds", self.study, split, cut, self.norm, *asked.values())
+        eval_ids = list(self.clean_set(split).eval_ids)
+        asked = [eval_ids, cut, self.norm, "all", "learning_rate", measure]
+        found = self.ask("scores_over_seeds", self.study, *asked)
         shown = self.clean_set(split)
         return found.filter(
             pl.col("n") == shown.n, pl.col("dataset") == shown.dataset, pl.col("dtype") == "float32"

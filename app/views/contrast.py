@@ -13,6 +13,7 @@ from app.views.scene import Scene
 from app.words import plain
 
 WILSON = "Null: chance. Intervals: 95 % over examples (Wilson), one training each."
+FIELLER = "Null: chance. Intervals: 95 % over examples (Fieller), one training each."
 ABOUT_MATRIX = {
     "accuracy": (
         "Each cell joins the shallow part of one checkpoint (row) to the deep part of another "
@@ -105,7 +106,7 @@ def matched_pictures(scene: Scene, points: pl.DataFrame) -> None:
                 name=f"retention against {matched_by.replace('_', ' ')}",
                 at=f"cut {scene.cut}",
                 provenance=scene.provenance(
-                    "matched_points", n=max(points["n"].to_list()), rest=WILSON
+                    "matched_points", n=max(points["n"].to_list()), rest=FIELLER
                 ),
             )
 

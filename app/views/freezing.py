@@ -128,8 +128,8 @@ def _finding(shown: pl.DataFrame, images: str) -> str:
     if not final.is_empty():
         held = final.sort("difference").row(0, named=True)
         said.append(
-            f"Blocks 1 to {held['frozen_depth']} held with their final weights, which are mature "
-            f"and don't move: {_points(held, 'difference', 'n_pairs')}."
+            f"Blocks 1 to {held['frozen_depth']} held from the beginning with their final weights, "
+            f"which are mature and don't move: {_points(held, 'difference', 'n_pairs')}."
         )
     return " ".join(said)
 

@@ -116,13 +116,13 @@ def _chosen(tests: pl.DataFrame) -> tuple[pl.DataFrame, Place]:
     return rows, Place(int(step), int(example), control)
 
 
-def _basis(here: pl.DataFrame) -> str:
+def _basis(here: pl.DataFrame, variance: str = "jackknife over draws at one network") -> str:
     """Say what the numbers rest on: n, normalisation, null, variance."""
     first = here.row(0, named=True)
     return (
         f"n = {first['n']:,} independent mini-batches, {first['p']:,} dimensions, BatchNorm "
         f"{first['norm']}, frozen. Null: isotropic parameter noise of equal norm through the same "
-        "network. Intervals: 95 %, jackknife over draws at one network."
+        f"network. Intervals: 95 %, {variance}."
     )
 
 
@@ -178,7 +178,12 @@ def _alignment(
                     "directions of the noise. Only what exceeds the control speaks of SGD."
                 ),
                 name=f"alignment with drift, {each}",
-                provenance=Provenance(study, tuple(names), ("noise_alignment",), _basis(at_cut)),
+                provenance=Provenance(
+                    study,
+                    tuple(names),
+                    ("noise_alignment",),
+                    _basis(at_cut, "Student's t over examples at one network"),
+                ),
             )
     at_step = found.filter(pl.col("step") == place.step)
     _listed(noise_findings.of_alignment(at_step, place.control))

@@ -20,6 +20,20 @@ PAIRS = {
     "after_decay": "after the first decay",
 }
 WEIGHTINGS = {"learning_rate": "cumulative learning rate", "steps": "updates"}
+# Of accuracy chance is taken off, of agreement it isn't.
+MEANS = {
+    "accuracy": "accuracy above chance that splices keep, as a share of that of their deep parts' "
+    "own networks",
+    "agreement": "share of examples that splices and their deep parts' own networks answer alike",
+}
+SCORES = {
+    "accuracy": "At each cut, how much of what the deep parts' own networks achieve above chance "
+    "survives when their shallow parts come from earlier checkpoints. 1: all of it, 0: nothing "
+    "above chance.",
+    "agreement": "At each cut, how often a splice answers as its deep part's own network does, "
+    "right or wrong. 1: always.",
+}
+NULLS = {"accuracy": "Null: 0, chance.", "agreement": "Null: what two guesses share, not 0."}
 WIDTH = 620
 
 
@@ -83,26 +97,21 @@ def _by_depth(scene: Scene, stored: pl.DataFrame, pairs: str, weighting: str) ->
                 scene.measure,
             ),
             named,
-            about=(
-                "At each cut, how much of what the deep parts' own networks achieve above chance "
-                "survives when their shallow parts come from earlier checkpoints. 1: all of it, "
-                "0: nothing above chance."
-            ),
+            about=SCORES[scene.measure],
             name="score by depth",
             provenance=scene.provenance(
                 "consistency_scores",
                 "scores_over_seeds",
                 n=max(scores["n"].to_list()),
-                rest=f"{PAIRS[pairs]}, weighted by {WEIGHTINGS[weighting]}. Null: 0, chance. "
+                rest=f"{PAIRS[pairs]}, weighted by {WEIGHTINGS[weighting]}. {NULLS[scene.measure]} "
                 + _variance(scene.arms, scores),
             ),
             width="stretch",
         )
     st.caption(
-        f"TC: {scene.measure} above chance that splices keep, as a share of that of their deep "
-        f"parts' own networks; {PAIRS[pairs]}, weighted by {WEIGHTINGS[weighting]}. {scene.about}, "
-        f"n = {max(scores['n'].to_list()):,}, {max(scores['checkpoints'].to_list())} checkpoints. "
-        + _variance(scene.arms, scores)
+        f"TC: {MEANS[scene.measure]}; {PAIRS[pairs]}, weighted by {WEIGHTINGS[weighting]}. "
+        f"{scene.about}, n = {max(scores['n'].to_list()):,}, "
+        f"{max(scores['checkpoints'].to_list())} checkpoints. " + _variance(scene.arms, scores)
     )
 
 
@@ -122,7 +131,7 @@ def _over_seeds(scene: Scene, scores: pl.DataFrame, pairs: str, weighting: str) 
         ask(
             "scores_over_seeds",
             scene.study,
-            scene.shown.split,
+            scene.shown.eval_ids,
             cut,
             norm,
             pairs,
@@ -133,10 +142,7 @@ def _over_seeds(scene: Scene, scores: pl.DataFrame, pairs: str, weighting: str) 
         for norm in scene.norms
     ]
     return pl.concat(rows).filter(
-        pl.col("n_seeds") > 1,
-        pl.col("dataset") == scene.shown.dataset,
-        pl.col("n") == scene.shown.n,
-        pl.col("dtype").is_in(scores["dtype"].to_list()),
+        pl.col("n_seeds") > 1, pl.col("dtype").is_in(scores["dtype"].to_list())
     )
 
 

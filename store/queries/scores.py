@@ -45,19 +45,19 @@ def excesses(connection: duckdb.DuckDBPyConnection, run_ids: list[str], split: s
 def scores_over_seeds(
     connection: duckdb.DuckDBPyConnection,
     study: str,
-    split: str,
+    eval_ids: list[str],
     cut: str,
     norm: str,
     pairs: str = "all",
     weighting: str = "learning_rate",
     measure: str = "accuracy",
 ) -> pl.DataFrame:
-    """Mean score of each arm of a study over its seeds, on the clean set.
+    """Mean score of each arm of a study over its seeds, on one evaluation set.
 
+    ``eval_ids``: of that set; where an arm's seeds have sets of their own (other labels), of all.
     ``score_low`` and ``score_high``: 95 %, Student's t over seeds (run-to-run, the examples held
     fixed); NULL for one seed. Data sets, sizes of the set and number formats are kept apart.
     """
-    # An arm's seeds may be scored on sets of their own (other labels): what is equal is their size.
     of_runs = frame(
         connection,
         """
@@ -66,12 +66,12 @@ def scores_over_seeds(
         FROM study_runs AS s
         JOIN consistency AS c USING (run_id)
         JOIN evaluations AS e USING (eval_id)
-        WHERE s.study = ? AND s.role = 'arm' AND c.split = ? AND c.cut = ? AND c.norm = ?
-          AND c.pairs = ? AND c.weighting = ? AND c.measure = ? AND c.control = 'none'
-          AND e.corruption = 'none' AND c.score IS NOT NULL
+        WHERE s.study = ? AND s.role = 'arm' AND c.eval_id IN (SELECT unnest(?)) AND c.cut = ?
+          AND c.norm = ? AND c.pairs = ? AND c.weighting = ? AND c.measure = ?
+          AND c.control = 'none' AND c.score IS NOT NULL
         GROUP BY s.arm, e.dataset, c.n, c.dtype, c.run_id
         """,
-        [study, split, cut, norm, pairs, weighting, measure],
+        [study, eval_ids, cut, norm, pairs, weighting, measure],
     )
     keys = ["arm", "dataset", "n", "dtype"]
     over_seeds = of_runs.group_by(keys).agg(

@@ -58,8 +58,23 @@ def test_a_contrast_is_the_mean_distance_of_two_lines_over_the_range_in_common()
     assert found is not None
     assert (found.low, found.high) == pytest.approx((0.5, 0.9))
     assert (found.first, found.second) == pytest.approx((0.7, 0.6))
-    # Independent errors of 0.03 and 0.04 add to 0.05, whichever checkpoint.
-    assert (found.difference_low, found.difference_high) == pytest.approx((0.05, 0.15))
+    # Independent errors of 0.03 and 0.04 add to 0.05, whichever checkpoint. Between checkpoints the
+    # arms rise by 0.08 and 0.04, of which lines may miss half.
+    assert found.difference_low == pytest.approx(0.1 - 0.05 - 0.06, abs=1e-3)
+    assert found.difference_high == pytest.approx(0.1 + 0.05 + 0.06, abs=1e-3)
+
+
+def test_what_lies_between_checkpoints_far_apart_is_not_told() -> None:
+    true, random = run("true", lambda a, d: 0.9 * a), run("random", lambda a, d: 0.5 * a)
+    sparse = [pl.concat([each[:1], each[-1:]]) for each in (true, random)]
+    found = findings.contrast(pl.concat(sparse), "true", "random", "own_accuracy")
+    assert found is not None
+    # Two checkpoints: the first arm may have been anywhere between 0.18 and 0.9, the second
+    # between 0.1 and 0.5, at nearly every value in between.
+    error = np.hypot(0.02, 0.02)
+    assert found.difference_low == pytest.approx(0.18 - 0.5 - error, abs=0.01)
+    assert found.difference_high == pytest.approx(0.9 - 0.1 + error, abs=0.01)
+    assert not found.differs
 
 
 def test_a_contrast_does_not_depend_on_where_the_checkpoints_lie() -> None:
@@ -162,3 +177,31 @@ def test_the_basis_says_set_n_normalisation_and_which_variance() -> None:
     )
     assert basis.startswith("Test set, n = 500, BatchNorm `inherit`.")
     assert "95 % over examples; of some arm there is one seed" in basis
+
+
+def test_an_equal_epoch_is_one_that_all_runs_have() -> None:
+    def cells(run_id: str, steps_an_epoch: int, epochs: list[float]) -> pl.DataFrame:
+        return pl.DataFrame(
+            {
+                "run_id": run_id,
+                "shallow_epoch": epochs,
+                "shallow_step": [round(steps_an_epoch * epoch) for epoch in epochs],
+                "deep_epoch": 36.0,
+                "deep_step": 36 * steps_an_epoch,
+                "accuracy": [epoch / 100 for epoch in epochs],
+                "accuracy_low": 0.0,
+                "accuracy_high": 1.0,
+                "n": 500,
+            }
+        )
+
+    both = pl.concat([cells("one", 6, [1.0, 3.0, 6.0]), cells("two", 12, [1.0, 3.0, 5.0])])
+    names = {"one": "batch 50", "two": "batch 25"}
+    told = findings.equal_epoch(both, names, "stem", "test")
+    assert told is not None
+    assert "taken from epoch 3," in told
+    assert (
+        "**3.0%** (0.0% to 100.0%) with batch 50, **3.0%** (0.0% to 100.0%) with batch 25" in told
+    )
+    apart = pl.concat([cells("one", 6, [3.0]), cells("two", 12, [5.0])])
+    assert findings.equal_epoch(apart, names, "stem", "test") is None

@@ -46,7 +46,7 @@ def test_the_page_shows_the_grid_and_the_recipes_and_says_what_costs_most(
     assert "n = 100" in text
     # The worst has no deep control; the final weights of other blocks were held.
     assert "Against holding" not in text
-    assert "Blocks 1 to 1 held with their final weights" in text
+    assert "Blocks 1 to 1 held from the beginning with their final weights" in text
     assert "**+3.0 points**" in text
 
 

@@ -16,12 +16,20 @@ from tests.store import cube
 Limits = tuple[float, float, float]
 
 
-def quantities(score: Limits | None, **nulls: Limits) -> pl.DataFrame:
+def quantities(score: Limits | None, over: str = "seeds", **nulls: Limits) -> pl.DataFrame:
     rows = [("score", "none", score or (None, None, None))]
     rows += [("excess", name, limits) for name, limits in nulls.items()]
     return pl.DataFrame(
         [
-            {"arm": "a", "quantity": q, "control": c, "value": v, "low": low, "high": high}
+            {
+                "arm": "a",
+                "quantity": q,
+                "control": c,
+                "value": v,
+                "low": low,
+                "high": high,
+                "over": over,
+            }
             for q, c, (v, low, high) in rows
         ],
         schema_overrides=dict.fromkeys(["value", "low", "high"], pl.Float64),
@@ -38,7 +46,17 @@ BEATEN, EQUALLED, UNSURE = (0.2, 0.1, 0.3), (0.0, -0.02, 0.03), (0.2, -0.1, 0.5)
         (quantities(HIGH, twin=BEATEN), "holds", "it exceeds twin"),
         (quantities(HIGH, twin=BEATEN, mirror=EQUALLED), "doesn't", "mirror does as well"),
         # Above 0 for sure, but too little to count.
-        (quantities(HIGH, twin=(0.02, 0.01, 0.03)), "doesn't", "twin does as well"),
+        (
+            quantities(HIGH, twin=(0.02, 0.01, 0.03)),
+            "doesn't",
+            "twin is exceeded by less than 5 points (+2.0 points, +1.0 to +3.0)",
+        ),
+        (quantities(HIGH, twin=(-0.2, -0.3, -0.1)), "doesn't", "twin does better (-20.0 points"),
+        (
+            quantities(HIGH, over="examples", twin=EQUALLED),
+            "doesn't",
+            "twin does as well (+0.0 points, -2.0 to +3.0, one seed, over examples)",
+        ),
         (quantities(HIGH, twin=BEATEN, mirror=UNSURE), "can't be told", "over mirror is uncertain"),
         (quantities(HIGH), "can't be told", "it has no null"),
         (quantities(LOW, twin=BEATEN), "doesn't", "TC is at most 0.40"),

@@ -211,11 +211,30 @@ def test_scores_are_the_runs_own_and_excesses_those_of_controls(
 
 
 def over_seeds(store: duckdb.DuckDBPyConnection, **choice: str) -> dict[str, tuple[float, ...]]:
-    found = queries.scores_over_seeds(store, cube.STUDY, "test", "stem", "inherit", **choice)
+    found = queries.scores_over_seeds(store, cube.STUDY, [cube.TEST], "stem", "inherit", **choice)
     assert set(found.select("dataset", "n", "dtype").rows()) == {("digits", cube.N, "float32")}
     assert found["arm"].to_list() == ["true", "random"]
     rows = found.select("arm", "score", "score_low", "score_high", "n_seeds").rows()
     return {arm: tuple(values) for arm, *values in rows}
+
+
+def test_scores_over_seeds_are_those_of_the_set_that_is_asked_for(
+    store: duckdb.DuckDBPyConnection,
+) -> None:
+    def asked(eval_id: str) -> pl.DataFrame:
+        return queries.scores_over_seeds(store, cube.STUDY, [eval_id], "stem", "inherit")
+
+    stored = queries.consistency_scores(store, list(cube.ARMS), "test").filter(
+        pl.col("cut") == "stem",
+        pl.col("pairs") == "all",
+        pl.col("weighting") == "learning_rate",
+        pl.col("measure") == "accuracy",
+        pl.col("run_id") == cube.RANDOM,
+    )
+    for eval_id, score in stored.select("eval_id", "score").iter_rows():
+        rows = asked(eval_id)
+        assert rows.filter(pl.col("arm") == "random")["score"].to_list() == [score]
+    assert asked("9" * 12).is_empty()
 
 
 def test_scores_over_seeds_have_students_interval(store: duckdb.DuckDBPyConnection) -> None:

@@ -120,7 +120,7 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
         ["run_id", "depth", "control", "replicate", "norm", "measure", "weighting", "pairs"],
     ),
     "scores_over_seeds": (
-        (cube.STUDY, "test", "stem", "inherit"),
+        (cube.STUDY, [cube.TEST], "stem", "inherit"),
         "arm dataset n dtype score score_low score_high n_seeds",
         [],
     ),

@@ -127,5 +127,6 @@ def transfer(gaps: pl.DataFrame, arms: list[str]) -> str | None:
     first = here.row(0, named=True)
     return (
         f"Lost under the features of epoch {epoch_label(first['shallow_epoch'])} on the training "
-        f"set, beyond what is lost elsewhere: {'; '.join(parts)}."
+        f"set, beyond what is lost elsewhere: {'; '.join(parts)}. Over seeds all are scored on the "
+        "same images: of other images of the two laws this says nothing."
     )

@@ -78,7 +78,10 @@ def render() -> None:
         with st.expander("Each arm against that of true labels, in both pictures", expanded=True):
             for sentence in rules.sentences(points, comparisons):
                 st.markdown(sentence)
-        st.caption(f"{findings.matched_basis(points)} {rules.rule()}")
+        st.caption(
+            f"{findings.matched_basis(points)} {rules.rule()} Not corrected for how many arms are "
+            "compared."
+        )
     absent = [name for name in compared.names.values() if name not in present]
     if absent:
         st.caption(
@@ -102,7 +105,9 @@ def _pictures(
     present = set(points["arm"])
     noise = {name: shares[arm] for arm, name in compared.names.items() if name in present}
     permuted = {compared.names[arm] for arm in of_arms.filter("pixels_permuted")["arm"]}
-    nulls = _nulls(scene, set(points["run_id"]))
+    # Of one arm: those of random labels are others, and a band over all would be of none.
+    first = next(iter(noise))
+    nulls = _nulls(scene, set(points.filter(pl.col("arm") == first)["run_id"]))
     with st.container(horizontal=True, gap="medium"):
         for matched_by in findings.MATCHED_BY:
             if points[matched_by].null_count() < len(points):
@@ -116,8 +121,9 @@ def _pictures(
                     provenance=scene.provenance(
                         *("matched_points", "retentions", "arm_settings"),
                         n=max(points["n"].to_list()),
-                        rest=f"Cut after {plain(scene.cut)}. Nulls: {_told(nulls)}, grey; a guess, "
-                        "0. Bands: 95 % over examples, one training each.",
+                        rest=f"Cut after {plain(scene.cut)}. Nulls of {plain(first)}: "
+                        f"{_told(nulls)}, grey; a guess, 0. Bands: 95 % over examples, one "
+                        "training each.",
                     ),
                 )
         scores = _scores(scene, of_arms)
@@ -141,13 +147,14 @@ def _pictures(
             )
     if nulls.is_empty():
         st.caption(
-            'No nulls of this set here: `kind = "controls"` and `kind = "consistency"` in the '
+            f"No nulls of {plain(first)} on this set: "
+            '`kind = "controls"` and `kind = "consistency"` in the '
             "`[[analyses]]` of the study ask for them."
         )
     else:
         st.caption(
-            "Grey: nulls, at the accuracy and displacement of the step that they stand in for; "
-            "bands from the lowest to the highest 95 % limit over examples of "
+            f"Grey: nulls of {plain(first)}, at the accuracy and displacement of the step that "
+            "they stand in for; bands from the lowest to the highest 95 % limit over examples of "
             f"{counted(nulls['run_id'].n_unique(), 'run')}."
         )
     if points["displacement"].null_count() == len(points):

@@ -192,7 +192,8 @@ def _alignment(
         f"Share of the squared drift to the next checkpoint that lies along the {k} leading "
         f"directions of the noise, of {p} dimensions; mean over {found['example'].n_unique()} "
         "examples. What counts is the excess over the control: one Jacobian aligns any noise with "
-        "drift, so that k/p is a straw man."
+        "drift, so that k/p is a straw man. Intervals: Student's t over the examples of one "
+        "network, which share their draws; not corrected for how many series are told."
     )
 
 

@@ -147,13 +147,22 @@ def test_the_page_draws_both_pictures_with_the_nulls_behind(
         "with 100% random labels (against true labels, at equal accuracy and at equal displacement"
         in text
     )
-    assert "Grey: nulls" in text
+    assert "Grey: nulls of true, at" in text
+    assert "Not corrected for how many arms are compared." in text
     assert "The rule is ours" in text
     (points,) = (each.value for each in test.dataframe)
     # Limits of the store, Fieller's, rather than those of the accuracy alone.
     stored = cube.kept(cube.TRUE, "none", cube.TEST, 10) - 0.05
     of_run = points[(points["run_id"] == cube.TRUE) & (points["shallow_step"] == 10)]
     assert list(of_run["retention_low"]) == [pytest.approx(stored)]
+
+
+def test_nulls_are_those_of_one_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = Path(__file__).parents[2] / "gallery"
+    test = opened("labels", gallery, monkeypatch, study="cifar10_noisy_labels")
+    # Seven arms of three runs have nulls.
+    assert "Grey: nulls of true labels, at" in text_of(test)
+    assert "limit over examples of 3 runs." in text_of(test)
 
 
 def test_a_study_of_true_labels_alone_says_what_to_write(

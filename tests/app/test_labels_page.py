@@ -147,7 +147,7 @@ def test_the_page_draws_both_pictures_with_the_nulls_behind(
         "with 100% random labels (against true labels, at equal accuracy and at equal displacement"
         in text
     )
-    assert "Grey: nulls of true, at" in text
+    assert "Grey: nulls of true labels, at" in text
     assert "Not corrected for how many arms are compared." in text
     assert "The rule is ours" in text
     (points,) = (each.value for each in test.dataframe)

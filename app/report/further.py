@@ -3,9 +3,8 @@
 import polars as pl
 
 from app import charts, replays, sensitivity
-from app.report.causes import LEAST_COST
 from app.report.gallery import Gallery, means_of, over_seeds
-from app.report.verdicts import FAILS, HOLDS, PART, UNTOLD, Finding, by_means, nothing
+from app.report.verdicts import FAILS, HOLDS, LEAST_COST, PART, UNTOLD, Finding, by_means, nothing
 from app.selection import usual_cut
 from featdyn_engine.domain import CONTROLS
 

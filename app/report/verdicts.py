@@ -12,6 +12,8 @@ HOLDS, PART, FAILS, UNTOLD = "holds", "holds in part", "doesn't hold", "can't be
 # For "predictions stay stable": of the accuracy above chance that splices keep, and of the answers
 # that they share with the later network.
 STABLE = 0.8
+# A share of accuracy: less than a few test images, alike in every seed, is no cost and no gain.
+LEAST_COST = 0.01
 # One-sided, as each end of a 95 % interval.
 TAIL = 0.025
 

@@ -1,6 +1,8 @@
 """Findings as a document: verdicts by their rules, and every claim answered from a store."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -194,6 +196,21 @@ def test_studies_with_trainings_in_common_are_named(cube_home: Path) -> None:
     assert in_common([gallery]) == []
 
 
+@pytest.mark.parametrize(
+    ("home", "line"), [(None, "expected a store, found none"), ("cube", "got nothing-of-the-kind")]
+)
+def test_a_study_that_is_not_there_is_one_line(
+    home: str | None, line: str, cube_home: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "none" if home is None else cube_home
+    command = [sys.executable, "-m", "app.report", cube.STUDY, "nothing-of-the-kind"]
+    command += ["--home", str(place), "--out", str(tmp_path / "out")]
+    result = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert result.returncode == 2
+    assert line in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_figure_and_its_sentence_are_the_rows_of_the_store(cube_home: Path) -> None:
     gallery = Gallery(cube_home, cube.STUDY)
     found = consistency.stable(gallery, "train")
@@ -301,3 +318,15 @@ def test_replay_is_judged_against_its_control(tmp_path: Path, cube_home: Path) -
     assert found.verdict == by_means(means_of(rows, "difference", "n_pairs"), 0.0, 0.01)
     assert "Older features against current ones" in " ".join(found.said)
     assert len(found.charts) == 2
+
+
+def test_noise_without_both_controls_is_not_judged(
+    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery = Gallery(cube_home, cube.STUDY)
+    tests = gallery.ask("noise_tests", gallery.run_ids)
+    one = tests.filter(pl.col("source") != "tensorwise")
+    monkeypatch.setattr(Gallery, "ask", lambda gallery, *asked: one)
+    monkeypatch.setattr(Gallery, "run_ids", gallery.run_ids)
+    found = causes.anisotropic(gallery)
+    assert (found.verdict, found.asked) == (UNTOLD, False)

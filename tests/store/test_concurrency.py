@@ -205,7 +205,7 @@ def _holds_a_lock(path: Path) -> bool:
     return any(line[4] == str(os.getpid()) and line[5].endswith(f":{inode}") for line in lines)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's table of locks")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/locks, which Linux alone has")
 def test_threads_that_open_and_close_leave_a_reader_its_lock(own_home: Path) -> None:
     path = database_path(own_home)
 

@@ -31,7 +31,8 @@ class Contrast:
     """Retention of two arms at equal values between ``low`` and ``high``, averaged over these.
 
     ``first``, ``second``: of each arm; ``difference``: first minus second, with its 95 % interval,
-    widened by what straight lines between checkpoints may miss.
+    widened by what straight lines between checkpoints may miss. ``seeds``: of each arm, as many as
+    could be compared.
     """
 
     low: float
@@ -40,6 +41,12 @@ class Contrast:
     second: float
     difference_low: float
     difference_high: float
+    seeds: tuple[int, int]
+
+    @property
+    def over(self) -> Literal["seeds", "examples"]:
+        """What the interval is over: seeds, where both arms have several."""
+        return "seeds" if min(self.seeds) > 1 else "examples"
 
     @property
     def difference(self) -> float:
@@ -96,9 +103,7 @@ def contrast(points: pl.DataFrame, first: str, second: str, matched_by: str) -> 
     }
     a, b = means[first][:, 0], means[second][:, 0]
     if min(len(a), len(b)) > 1:
-        parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
-        freedom = parts.sum() ** 2 / (parts**2 / [len(a) - 1, len(b) - 1]).sum()
-        half_width = stdtrit(freedom, 0.975) * np.sqrt(parts.sum()) if parts.any() else 0.0
+        half_width = _welch_half_width(a, b)
     else:
         errors = [means[arm][:, 1].mean() for arm in (first, second)]
         half_width = NORMAL_QUANTILE * np.hypot(*errors)
@@ -116,7 +121,17 @@ def contrast(points: pl.DataFrame, first: str, second: str, matched_by: str) -> 
         second=float(b.mean()),
         difference_low=float(middle - half_width - below),
         difference_high=float(middle + half_width + above),
+        seeds=(len(a), len(b)),
     )
+
+
+def _welch_half_width(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Half of Welch's 95 % interval of the difference of two means; 0 where nothing varies."""
+    parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
+    if not parts.any():
+        return 0.0
+    freedom = parts.sum() ** 2 / (parts**2 / [len(a) - 1, len(b) - 1]).sum()
+    return float(stdtrit(freedom, 0.975) * np.sqrt(parts.sum()))
 
 
 def _missed(
@@ -143,8 +158,8 @@ def _said(found: Contrast, matched_by: str) -> str:
     """Both retentions and their difference, in brackets behind a verdict."""
     return (
         f"({_range(found.low, found.high, matched_by)}: **{found.first:.1%}** against "
-        f"**{found.second:.1%}** retained, {100 * found.difference:+.1f} points, 95 %: "
-        f"{100 * found.difference_low:+.1f} to {100 * found.difference_high:+.1f})"
+        f"**{found.second:.1%}** retained, {100 * found.difference:+.1f} points, 95 % over "
+        f"{found.over}: {100 * found.difference_low:+.1f} to {100 * found.difference_high:+.1f})"
     )
 
 
@@ -240,15 +255,18 @@ def matched_basis(points: pl.DataFrame) -> str:
 
     ``points``: as there, and n, split, norm.
     """
-    seeds = points.group_by("arm", maintain_order=True).agg(pl.col("run_id").n_unique())
+    known = points.filter(pl.col("retention").is_not_null())
+    seeds = known.group_by("arm", maintain_order=True).agg(pl.col("run_id").n_unique())
     counts = dict(seeds.iter_rows())
-    if min(counts.values()) > 1:
-        of_arms = ", ".join(f"{count} of {plain(arm)}" for arm, count in counts.items())
-        if len(counts) > 2 and len(set(counts.values())) == 1:
-            of_arms = f"{next(iter(counts.values()))} of each arm"
-        variance = f"over seeds (t; {of_arms}), the examples held fixed"
-    else:
-        variance = "over examples; of some arm there is one seed, so nothing about other trainings"
+    of_arms = ", ".join(f"{count} of {plain(arm)}" for arm, count in counts.items())
+    if len(counts) > 2 and len(set(counts.values())) == 1:
+        of_arms = f"{next(iter(counts.values()))} of each arm"
+    variance = f"over seeds (t; {of_arms}), the examples held fixed"
+    if min(counts.values(), default=1) == 1:
+        variance = (
+            f"over seeds (t; {of_arms}) of two arms that have several each, the examples held "
+            "fixed; else over examples, which says nothing about other trainings"
+        )
     low, high = min(points["n"].to_list()), max(points["n"].to_list())
     n = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     norms = " and ".join(f"`{norm}`" for norm in sorted(set(points["norm"])))

@@ -71,6 +71,14 @@ def variance(shown: pl.DataFrame) -> str:
     return "95 % over seeds, or examples for one seed"
 
 
+def intervals(shown: pl.DataFrame) -> str:
+    """Say in a sentence which variance it is, and how intervals over examples are found."""
+    said = f"Intervals: {variance(shown)}"
+    if min(shown["n_seeds"].to_list()) > 1:
+        return f"{said} (Student's t)."
+    return f"{said} (of one network against itself: changes paired, shares Wilson's)."
+
+
 def law(row: dict[str, object], training_data: str) -> str:
     """Name a law Q in a legend."""
     of = "" if row["dataset"] == training_data else f"{row['dataset']}, "

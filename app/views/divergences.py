@@ -80,9 +80,9 @@ def _by_lag(of_run: pl.DataFrame, split: str, study: str) -> None:
         "point of any null; the rows of each example are swapped. "
         f"{split.capitalize()} set, n = {max(shown['n'].to_list()):,}, {counts} permutations "
         f"(fewer for the classifier), BatchNorm {shown['norm'][0]}, one run: no interval over "
-        f"seeds. TV figures are lower bounds: TV by densities, with labels, is that of {most} "
-        "principal components and has a bias of its own, so that its excess is a test statistic; "
-        "TV shown by a classifier is the lower 95 % limit over examples."
+        f"seeds. TV by densities, with labels, is an estimate for {most} principal components with "
+        "a bias of its own: its excess is a test statistic. TV shown by a classifier is a lower "
+        "bound: the lower 95 % limit over examples."
     )
 
 

@@ -117,7 +117,12 @@ def _finding(shown: pl.DataFrame, images: str) -> str:
         f"Holding blocks 1 to {worst['frozen_depth']} still from epoch "
         f"{worst['frozen_from_epoch']:.3g} changes the final accuracy on {images} test images by "
         f"{_points(worst, 'difference', 'n_pairs')}"
-        + (f", the lowest of {len(paired)} conditions." if len(paired) > 1 else ".")
+        + (
+            f", the lowest of {len(paired)} conditions (the interval is not corrected for choosing "
+            "it)."
+            if len(paired) > 1
+            else "."
+        )
     ]
     if worst["over_deep"] is not None:
         said.append(

@@ -8,7 +8,7 @@ import streamlit as st
 from app import charts, memory_findings
 from app.cached import ask
 from app.exports import Provenance
-from app.memory_arms import law, variance
+from app.memory_arms import intervals, law, variance
 from app.views.figure import figure
 from app.views.memory_scene import MemoryScene, choose
 from app.words import plain
@@ -83,7 +83,7 @@ def _flips(scene: MemoryScene, at: pl.DataFrame) -> None:
     st.caption(
         f"{scene.about} {NULL} "
         "McNemar's p is exact and of one cell of one run, not corrected for the other cells. "
-        f"Intervals: {variance(at)}, paired."
+        f"{intervals(at)}"
     )
 
 
@@ -92,7 +92,7 @@ def _provenance(scene: MemoryScene, rows: pl.DataFrame, null: str) -> Provenance
     n = f"n = {max(rows['n'].to_list()):,}"
     # A gap is told of every set, whatever is shown.
     own = scene.cells.filter(pl.col("arm").is_in(rows["arm"].unique().to_list()))
-    basis = f"{scene.about} {n}. {null} Intervals: {variance(rows)}, paired."
+    basis = f"{scene.about} {n}. {null} {intervals(rows)}"
     run_ids = tuple(own["run_id"].unique(maintain_order=True))
     return Provenance(scene.study, run_ids, CELLS, basis)
 

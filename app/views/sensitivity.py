@@ -208,12 +208,10 @@ def _matched_rows(
     settings: pl.DataFrame, comparisons: list[findings.Comparison], matched_by: str
 ) -> pl.DataFrame:
     """Rows of a forest: retention of each arm minus that of the first, where it can be told."""
-    seeds = dict(settings.select("arm", "runs").iter_rows())
     rows = []
     for each in comparisons:
         found = each.found[matched_by]
         if found is not None:
-            several = min(seeds[each.first], seeds[each.second]) > 1
             rows.append(
                 {
                     "arm": each.second,
@@ -221,8 +219,8 @@ def _matched_rows(
                     "value": -found.difference,
                     "low": -found.difference_high,
                     "high": -found.difference_low,
-                    "over": "seeds" if several else "examples",
-                    "n_seeds": seeds[each.second],
+                    "over": found.over,
+                    "n_seeds": found.seeds[1],
                     "n": None,
                 }
             )

@@ -23,7 +23,8 @@ def test_the_page_draws_a_picture_a_cut_and_says_what_it_rests_on(
     for words in (
         f"n = {cube.N}",
         "200 and 39 permutations",
-        "lower bounds",
+        "its excess is a test statistic",
+        "TV shown by a classifier is a lower bound",
         "BatchNorm inherit",
         "TV needed",
     ):

@@ -176,7 +176,16 @@ def test_the_basis_says_set_n_normalisation_and_which_variance() -> None:
         pl.concat([run("true", lambda a, d: 0.5), run("random", lambda a, d: 0.5)])
     )
     assert basis.startswith("Test set, n = 500, BatchNorm `inherit`.")
-    assert "95 % over examples; of some arm there is one seed" in basis
+    assert "else over examples, which says nothing about other trainings" in basis
+
+
+def test_two_arms_of_several_seeds_keep_their_variance_beside_an_arm_of_one() -> None:
+    several = [run(arm, lambda a, d: 0.5, seed) for arm in ("true", "random") for seed in (0, 1)]
+    points = pl.concat([*several, run("augmented", lambda a, d: 0.5)])
+    true_random, true_augmented = findings.matched_arms(points, ["true", "random", "augmented"])
+    assert true_random.count("95 % over seeds: ") == 2
+    assert true_augmented.count("95 % over examples: ") == 2
+    assert "2 of true, 2 of random, 1 of augmented) of two arms" in findings.matched_basis(points)
 
 
 def test_an_equal_epoch_is_one_that_all_runs_have() -> None:

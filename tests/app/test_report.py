@@ -136,7 +136,8 @@ def test_without_the_deep_control_freezing_cannot_be_told() -> None:
 
 def contrast(difference: float, half_width: float) -> Contrast:
     first = 0.5 + difference
-    return Contrast(0, 1, first, 0.5, difference - half_width, difference + half_width)
+    seeds = (3, 3)
+    return Contrast(0, 1, first, 0.5, difference - half_width, difference + half_width, seeds)
 
 
 ABOVE, BELOW, EQUAL = contrast(0.2, 0.1), contrast(-0.2, 0.1), contrast(0.0, 0.02)

@@ -121,7 +121,7 @@ def caveats(
     scene: Scene, at_cut: pl.DataFrame, points: pl.DataFrame, names: dict[str, str]
 ) -> None:
     """Say what is missing or uncertain in the pictures."""
-    if points["displacement"].null_count() == len(points):
+    if not points.is_empty() and points["displacement"].null_count() == len(points):
         st.caption(
             'Displacement is not in the store for this set: add `kind = "displacement"` to the '
             "`[[analyses]]` of the study."

@@ -171,14 +171,17 @@ def _told(nulls: pl.DataFrame) -> str:
 
 def _nulls(scene: Scene, run_ids: set[str]) -> pl.DataFrame:
     """Retention of the controls of the runs shown, in the order of the controls."""
-    stored = ask("retentions", scene.run_ids, scene.shown.split, scene.cut)
-    return stored.filter(
-        pl.col("control").is_in(list(CONTROLS)),
-        pl.col("run_id").is_in(list(run_ids)),
-        pl.col("eval_id").is_in(scene.shown.eval_ids),
-        pl.col("dtype") == "float32",
-        pl.col("norm").is_in(scene.norms) | (pl.col("control") == "other_seed_matched"),
-    ).sort(pl.col("control").cast(pl.Enum(list(CONTROLS))), maintain_order=True)
+    return (
+        scene.retentions()
+        .filter(
+            pl.col("control").is_in(list(CONTROLS)),
+            pl.col("run_id").is_in(list(run_ids)),
+            pl.col("eval_id").is_in(scene.shown.eval_ids),
+            pl.col("dtype") == "float32",
+            pl.col("norm").is_in(scene.norms) | (pl.col("control") == "other_seed_matched"),
+        )
+        .sort(pl.col("control").cast(pl.Enum(list(CONTROLS))), maintain_order=True)
+    )
 
 
 def _scores(scene: Scene, of_arms: pl.DataFrame) -> pl.DataFrame:

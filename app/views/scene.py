@@ -108,15 +108,31 @@ class Scene:
         stored them, else those of ``selection.matched``.
         """
         rows = [
-            ask("matched_points", self.run_ids, self.shown.split, self.cut, norm).with_columns(
-                pl.lit(norm).alias("norm"), pl.lit(self.shown.split).alias("split")
-            )
+            ask(
+                "matched_points",
+                self.run_ids,
+                self.shown.split,
+                self.cut,
+                norm,
+                self.shown.corruption,
+                self.shown.severity,
+            ).with_columns(pl.lit(norm).alias("norm"), pl.lit(self.shown.split).alias("split"))
             for norm in self.norms
         ]
         points = matched(unique_cubes(pl.concat(rows), self.shown.eval_ids), at_cut)
-        stored = ask("retentions", self.run_ids, self.shown.split, self.cut)
-        own = stored.filter(pl.col("control") == "none")
+        own = self.retentions().filter(pl.col("control") == "none")
         return self.named(with_stored_limits(points, own))
+
+    def retentions(self) -> pl.DataFrame:
+        """Return what runs and their controls retain at the cut, with limits, as stored."""
+        return ask(
+            "retentions",
+            self.run_ids,
+            self.shown.split,
+            self.cut,
+            self.shown.corruption,
+            self.shown.severity,
+        )
 
 
 def headline(study: str, runs: pl.DataFrame) -> Scene | None:

@@ -143,9 +143,15 @@ def asymmetry(
 
 
 def matched_points(
-    connection: duckdb.DuckDBPyConnection, run_ids: list[str], split: str, cut: str, norm: str
+    connection: duckdb.DuckDBPyConnection,
+    run_ids: list[str],
+    split: str,
+    cut: str,
+    norm: str,
+    corruption: str = "none",
+    severity: int = 0,
 ) -> pl.DataFrame:
-    """Each earlier shallow part of runs under the final deep part t, on the clean set.
+    """Each earlier shallow part of runs under the final deep part t, by default on clean sets.
 
     Beside retention stand what arms are matched by: ``own_accuracy`` A(s, s), under the same
     normalisation, and ``displacement`` of the features between s and t (NULL where it was not
@@ -157,7 +163,8 @@ def matched_points(
         WITH cells AS (
             FROM splices
             WHERE run_id IN (SELECT unnest($run_ids)) AND split = $split AND cut = $cut
-              AND norm = $norm AND control = 'none' AND corruption = 'none'
+              AND norm = $norm AND control = 'none' AND corruption = $corruption
+              AND severity = $severity
         ),
         moved AS (
             FROM displacement
@@ -182,7 +189,14 @@ def matched_points(
         WHERE f.shallow_step < f.deep_step
         ORDER BY f.run_id, f.shallow_step, f.eval_id, f.dtype, f.batch_size, f.target_half_width
         """,
-        {"run_ids": run_ids, "split": split, "cut": cut, "norm": norm},
+        {
+            "run_ids": run_ids,
+            "split": split,
+            "cut": cut,
+            "norm": norm,
+            "corruption": corruption,
+            "severity": severity,
+        },
     )
 
 

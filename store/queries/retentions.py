@@ -7,9 +7,14 @@ from store.queries.frames import frame
 
 
 def retentions(
-    connection: duckdb.DuckDBPyConnection, run_ids: list[str], split: str, cut: str
+    connection: duckdb.DuckDBPyConnection,
+    run_ids: list[str],
+    split: str,
+    cut: str,
+    corruption: str = "none",
+    severity: int = 0,
 ) -> pl.DataFrame:
-    """Retention of each earlier shallow part, of runs and their controls, on the clean set.
+    """Retention of each earlier shallow part, of runs and controls, by default on clean sets.
 
     Beside it what it is drawn against, of the run's *own* network of that step: ``own_accuracy``
     A(s, s), under the same normalisation, and ``displacement`` of the features between s and the
@@ -21,7 +26,7 @@ def retentions(
         WITH asked AS (
             SELECT r.* FROM retentions AS r JOIN evaluations AS e USING (eval_id)
             WHERE r.run_id IN (SELECT unnest($run_ids)) AND r.split = $split AND r.cut = $cut
-              AND e.corruption = 'none'
+              AND e.corruption = $corruption AND e.severity = $severity
         ),
         own AS (
             SELECT run_id, eval_id, norm, dtype, shallow_step, accuracy FROM splices
@@ -45,7 +50,13 @@ def retentions(
         ORDER BY a.run_id, a.control <> 'none', a.control, a.replicate, a.norm, a.shallow_step,
                  a.eval_id, a.dtype
         """,
-        {"run_ids": run_ids, "split": split, "cut": cut},
+        {
+            "run_ids": run_ids,
+            "split": split,
+            "cut": cut,
+            "corruption": corruption,
+            "severity": severity,
+        },
     )
 
 

@@ -235,6 +235,17 @@ def test_a_picture_never_mixes_sets_of_one_split(
         assert len(table) == len(cube.ARMS) * len(cube.STEPS) ** 2
 
 
+def test_arms_are_matched_on_a_corrupted_set_too(
+    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.store import cube
+
+    test = cube_page(cube_home, monkeypatch, test_set=cube.FOGGY)
+    titles = [json.loads(chart.proto.spec)["title"] for chart in test.get("vega_lite_chart")]
+    assert "At equal accuracy" in [title["text"] for title in titles]
+    assert "true against random: at equal accuracy" in text_of(test)
+
+
 def test_another_split_keeps_the_choice_of_a_set_and_does_not_warn(
     cube_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

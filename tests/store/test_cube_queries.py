@@ -150,6 +150,29 @@ def test_matched_points_carry_own_accuracy_and_displacement(
     assert set(found["deep_step"]) == {last}
 
 
+def test_matched_points_of_a_corrupted_set_are_asked_for_by_its_kind(
+    store: duckdb.DuckDBPyConnection,
+) -> None:
+    found = queries.matched_points(store, RUNS, "test", "stage1", "inherit", "fog", 2)
+
+    def foggy(run: str, s: int, t_: int) -> cube.CellName:
+        return (run, run, "none", cube.FOGGY, "stage1", s, t_)
+
+    expected = [
+        (
+            run,
+            s,
+            cube.FOGGY,
+            cube.retention(foggy(run, s, cube.STEPS[-1])),
+            cube.correct(foggy(run, s, s)) / cube.N,
+        )
+        for run in RUNS
+        for s in cube.STEPS[:-1]
+    ]
+    columns = ["run_id", "shallow_step", "eval_id", "retention", "own_accuracy"]
+    assert found.select(columns).rows() == expected
+
+
 def test_matched_points_without_a_displacement_hold_null(store: duckdb.DuckDBPyConnection) -> None:
     found = queries.matched_points(store, RUNS, "train", "stem", "inherit")
     assert len(found) == len(RUNS) * (len(cube.STEPS) - 1)

@@ -149,16 +149,18 @@ def _fill(connection: duckdb.DuckDBPyConnection, table: str, parts: Sequence[_Pa
     if sum(part.bytes for part in parts) <= MOST_BYTES_READ:
         connection.execute(f"INSERT INTO base.{table} BY NAME FROM {source}")
         return
-    here = {name for name, *_ in connection.execute(f"DESCRIBE FROM {source}").fetchall()}
+    described = connection.execute(f"DESCRIBE FROM {source}").fetchall()
+    here = {name: kind for name, kind, *_ in described}
     columns = connection.execute(
         "SELECT column_name, data_type, coalesce(column_default, 'NULL') FROM duckdb_columns() "
         "WHERE schema_name = 'base' AND table_name = ? ORDER BY column_index",
         [table],
     ).fetchall()
-    # A part written before a column existed gets the column's default.
+    # A part written before a column existed gets the column's default, and one from before its type
+    # changed is read in the type of today.
     chosen = ", ".join(
         f"CAST({f'coalesce({name}, {default})' if name in here else default} AS {kind}) AS {name}"
-        if name not in here or default != "NULL"
+        if here.get(name) != kind or default != "NULL"
         else name
         for name, kind, default in columns
     )

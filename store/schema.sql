@@ -297,9 +297,9 @@ CREATE TABLE base.noise_spectra (
     norm VARCHAR,
     source VARCHAR,
     rank INTEGER,
-    eigenvalue DOUBLE,
-    band_low DOUBLE,
-    band_high DOUBLE,
+    eigenvalue FLOAT,
+    band_low FLOAT,
+    band_high FLOAT,
     n BIGINT,
     p BIGINT,
     batch_size INTEGER,
@@ -651,8 +651,9 @@ CREATE VIEW noise_alignment AS SELECT r.run_id, eval_id, split, cut, depth, step
     representation, "source" ORDER BY u.finished_at DESC, u.unit_id) = 1);
 
 CREATE VIEW noise_spectra AS SELECT r.run_id, eval_id, split, cut, depth, step, example, norm,
-    batch_size, step_rule, representation, "source", rank, eigenvalue, band_low, band_high, n, p
-    FROM (base.noise_spectra AS r INNER JOIN base.units AS u ON ((u.unit_id = r.unit_id))) WHERE
+    batch_size, step_rule, representation, "source", rank, CAST(eigenvalue AS DOUBLE) AS eigenvalue,
+    CAST(band_low AS DOUBLE) AS band_low, CAST(band_high AS DOUBLE) AS band_high, n, p FROM
+    (base.noise_spectra AS r INNER JOIN base.units AS u ON ((u.unit_id = r.unit_id))) WHERE
     ((r.run_id = ANY(SELECT * FROM base.wanted_runs)) AND (batch_size IS NOT NULL)) QUALIFY
     (row_number() OVER (PARTITION BY r.run_id, eval_id, cut, step, example, batch_size, step_rule,
     representation, "source", rank ORDER BY u.finished_at DESC, u.unit_id) = 1);

@@ -1,5 +1,6 @@
 """The gallery and the findings that speak of it: what they say is what is computed."""
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -14,23 +15,10 @@ from tests.test_cli import featdyn
 
 ROOT = Path(__file__).parents[1]
 GALLERY = ROOT / "gallery"
-# In the order of the Makefile.
-STUDIES = [
-    "cifar10_labels",
-    "cifar10_ten_thousand",
-    "digits",
-    "mnist_labels",
-    "digits_labels",
-    "cifar10_mlp",
-    "cifar10_vit",
-    "cifar10_vgg",
-    "cifar10_freezing",
-    "digits_sensitivity",
-    "digits_replay",
-    "cifar10_recipes",
-    "cifar10_noisy_labels",
-    "cifar10_norm_layers",
-]
+# What `make gallery-anew` and `make findings` name, in their order.
+NAMED = re.search(r"^STUDIES = ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+assert NAMED is not None
+STUDIES = NAMED[1].replace("\\", "").split()
 CUT, DEPTH = "stage1.2", 4
 # Weights are kept in half precision where no prediction of their own network changes by it.
 MOST_CHANGED = 0.01

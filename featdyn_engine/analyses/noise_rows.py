@@ -54,9 +54,10 @@ SPECTRA = pa.schema(
         *PLACE,
         ("source", pa.string()),
         ("rank", pa.int32()),
-        ("eigenvalue", pa.float64()),
-        ("band_low", pa.float64()),
-        ("band_high", pa.float64()),
+        # Of gradients in single precision, and most of what a store of noise weighs.
+        ("eigenvalue", pa.float32()),
+        ("band_low", pa.float32()),
+        ("band_high", pa.float32()),
         *SIZE,
     ]
 )

@@ -65,6 +65,24 @@ def test_an_older_part_gets_the_default_of_a_column_that_it_lacks(
         assert rows_of(connection)["splices"] == rows(own_home)["splices"]
 
 
+def test_an_older_part_of_double_precision_is_read_in_the_type_of_today(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(lake, "MOST_BYTES_READ", 0)
+    for part in (own_home / "parts" / "noise").iterdir():
+        table = pq.read_table(part)
+        at = table.column_names.index("eigenvalue")
+        doubles = pa.array([1 / (3 + row) for row in range(len(table))], pa.float64())
+        assert doubles.cast(pa.float32(), safe=False).cast(pa.float64()) != doubles
+        pq.write_table(table.set_column(at, "eigenvalue", doubles), part)
+    rebuild(own_home)
+    with reading_lake(f"{own_home}/parts") as connection:
+        assert rows_of(connection)["noise_spectra"] == rows(own_home)["noise_spectra"]
+
+
 def test_a_companion_alone_is_left_out(own_home: Path) -> None:
     part = next((own_home / "parts" / "splices").iterdir())
     shutil.copy(own_home / "parts" / "predictions" / part.name, own_home / "left.parquet")

@@ -40,6 +40,7 @@ TYPES = {
     "string": "VARCHAR",
     "int32": "INTEGER",
     "int64": "BIGINT",
+    "float": "FLOAT",
     "double": "DOUBLE",
     "bool": "BOOLEAN",
 }

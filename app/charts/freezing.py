@@ -98,8 +98,13 @@ def freezing(conditions: pl.DataFrame, axis: str = "final test accuracy") -> alt
         x=alt.X(
             "place:Q",
             title="held still from epoch",
-            scale=alt.Scale(padding=10),
-            axis=alt.Axis(format=".4~g", tickMinStep=1),
+            # A nice axis would begin at an epoch below 0; points stand a little beside their tick.
+            scale=alt.Scale(padding=10, nice=False),
+            axis=alt.Axis(
+                format=".4~g",
+                values=sorted(disturbed["frozen_from_epoch"].unique()),
+                labelOverlap=True,
+            ),
         ),
         color=alt.Color(
             "frozen_depth:O",

@@ -262,7 +262,11 @@ def matched_basis(points: pl.DataFrame) -> str:
     if len(counts) > 2 and len(set(counts.values())) == 1:
         of_arms = f"{next(iter(counts.values()))} of each arm"
     variance = f"over seeds (t; {of_arms}), the examples held fixed"
-    if min(counts.values(), default=1) == 1:
+    several = sum(count > 1 for count in counts.values())
+    alone = len(counts) - several
+    if alone and several < 2:
+        variance = "over examples; of some arm there is one seed, so nothing about other trainings"
+    elif alone:
         variance = (
             f"over seeds (t; {of_arms}) of two arms that have several each, the examples held "
             "fixed; else over examples, which says nothing about other trainings"

@@ -124,7 +124,7 @@ def caveats(
     if not points.is_empty() and points["displacement"].null_count() == len(points):
         st.caption(
             'Displacement is not in the store for this set: add `kind = "displacement"` to the '
-            "`[[analyses]]` of the study."
+            "`[[analyses]]` of the study, with the set among its `evaluations`."
         )
     for name in undefined(at_cut, names, scene.metric):
         st.caption(

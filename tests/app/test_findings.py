@@ -176,7 +176,8 @@ def test_the_basis_says_set_n_normalisation_and_which_variance() -> None:
         pl.concat([run("true", lambda a, d: 0.5), run("random", lambda a, d: 0.5)])
     )
     assert basis.startswith("Test set, n = 500, BatchNorm `inherit`.")
-    assert "else over examples, which says nothing about other trainings" in basis
+    assert "95 % over examples; of some arm there is one seed" in basis
+    assert "over seeds" not in basis
 
 
 def test_two_arms_of_several_seeds_keep_their_variance_beside_an_arm_of_one() -> None:
@@ -185,7 +186,9 @@ def test_two_arms_of_several_seeds_keep_their_variance_beside_an_arm_of_one() ->
     true_random, true_augmented = findings.matched_arms(points, ["true", "random", "augmented"])
     assert true_random.count("95 % over seeds: ") == 2
     assert true_augmented.count("95 % over examples: ") == 2
-    assert "2 of true, 2 of random, 1 of augmented) of two arms" in findings.matched_basis(points)
+    basis = findings.matched_basis(points)
+    assert "2 of true, 2 of random, 1 of augmented) of two arms" in basis
+    assert "else over examples, which says nothing about other trainings" in basis
 
 
 def test_an_equal_epoch_is_one_that_all_runs_have() -> None:

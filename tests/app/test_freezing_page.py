@@ -115,6 +115,13 @@ def test_an_empty_store_says_what_to_run(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_control_is_dashed_replay_hollow_and_the_rule_is_the_unfrozen_run(home: Path) -> None:
     spec = charts.freezing(conditions(home)).to_dict()
+    (x,) = [
+        layer["encoding"]["x"]
+        for layer in spec["layer"]
+        if layer.get("encoding", {}).get("x", {}).get("field") == "place"
+    ][:1]
+    frozen_from = set(conditions(home)["frozen_from_epoch"].drop_nulls())
+    assert (set(x["axis"]["values"]), x["scale"]["nice"]) == (frozen_from, False)
     dashes = next(
         layer["encoding"]["strokeDash"]["scale"]
         for layer in spec["layer"]

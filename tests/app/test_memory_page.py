@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from app import charts, memory_findings
-from app.memory_arms import SETS, law, of_arms, variance
+from app.memory_arms import SETS, intervals, law, of_arms, variance
 from store import queries
 from store.connection import reading
 from store.results import ingest
@@ -131,6 +131,8 @@ def test_the_variance_is_named(rows: pl.DataFrame) -> None:
     assert variance(rows.filter(pl.col("arm") == "true")) == "95 % over 2 seeds"
     assert variance(rows.filter(pl.col("arm") == "random")) == "95 % over examples"
     assert variance(rows) == "95 % over seeds, or examples for one seed"
+    assert intervals(rows.filter(pl.col("arm") == "true")).endswith("2 seeds (Student's t).")
+    assert "changes paired, shares Wilson's" in intervals(rows.filter(pl.col("arm") == "random"))
 
 
 def test_a_law_is_named_by_what_differs_from_the_training_data() -> None:

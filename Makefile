@@ -70,7 +70,8 @@ STUDIES = cifar10_labels cifar10_ten_thousand digits mnist_labels digits_labels 
 gallery: $(VENV)/ready
 	FEATDYN_HOME=gallery FEATDYN_READONLY=1 $(BIN)/streamlit run app/main.py --server.port $(PORT)
 
-# From the home of finished studies, FEATDYN_HOME: make gallery-anew findings. Live are the digits
+# From the home of finished studies, FEATDYN_HOME: make gallery-anew findings. Where that home is lost,
+# `featdyn restore gallery` makes one that a further study can be run in. Live are the digits
 # of the demo; images of other sets are not in it, so neither are their weights and predictions.
 gallery-anew: $(VENV)/ready
 	$(BIN)/featdyn snapshot gallery --study digits $(patsubst %,--bare %,$(filter-out digits,$(STUDIES))) \

@@ -83,11 +83,11 @@ def load(folder: Path, step: int) -> dict[str, Tensor]:
     return safetensors.torch.load_file(path)
 
 
-def problems(folder: Path, expected: Sequence[int]) -> Iterator[str]:
+def problems(folder: Path, expected: Sequence[int], records_alone: bool = False) -> Iterator[str]:
     """Say what is wrong with the checkpoints of a run, one line each; nothing for sound ones.
 
-    ``expected``: steps that must be there. Found are files that are missing, truncated, altered
-    or unreadable, and steps with equal weights.
+    ``expected``: steps that must be there; ``records_alone``: without their weights too. Found are
+    files that are missing, truncated, altered or unreadable, and steps with equal weights.
     """
     records = {}
     for path in sorted((folder / "checkpoints").glob("step-*.json")):
@@ -102,6 +102,8 @@ def problems(folder: Path, expected: Sequence[int]) -> Iterator[str]:
     seen: dict[str, int] = {}
     for step, record in sorted(records.items()):
         path = path_of(folder, step)
+        if records_alone and not path.exists():
+            continue
         problem = _problem(path, record)
         if problem:
             yield f"{path}: {problem}"

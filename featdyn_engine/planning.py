@@ -16,7 +16,7 @@ from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import Device, InputError, Job, RunConfig, Unit
 from featdyn_engine.factories import is_factory
 from featdyn_engine.models import registry as model_registry
-from featdyn_engine.parts import parts_of
+from featdyn_engine.parts import is_finished
 from featdyn_engine.science.consistency import BURN_IN, MIN_CHECKPOINTS, Pairs
 from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.study import Study
@@ -101,9 +101,7 @@ def plan(study: Study, home: Path) -> Plan:
     # The longest first: two workers then end together.
     for unit in sorted(analyses, key=lambda unit: -unit.cost):
         units[unit.unit_id] = _named(unit, arm_of[unit.run_id or ""])
-    finished = {
-        key for key, unit in units.items() if all(path.exists() for path in parts_of(home, unit))
-    }
+    finished = {key for key, unit in units.items() if is_finished(home, unit)}
     return Plan(study, tuple(units.values()), frozenset(finished))
 
 

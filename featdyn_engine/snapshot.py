@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 from featdyn_engine import __version__, folders, halving
 from featdyn_engine import manifest as manifests
 from featdyn_engine.api import load_evaluation, load_run
-from featdyn_engine.checkpoints import listing, run_folder
+from featdyn_engine.checkpoints import listing, path_of, run_folder
 from featdyn_engine.data import bundled
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import Checkpoint, DataConfig, EvalConfig, InputError, RunConfig
 from featdyn_engine.files import write_json
-from featdyn_engine.parts import part_path
+from featdyn_engine.parts import is_restored, part_path
 from featdyn_engine.pipeline import engine_lock
 from store.connection import MIGRATIONS
 from store.extract import Extracted, compact, extract, keep_images, replace_checkpoints, rewrite
@@ -164,11 +164,13 @@ def _copy_evaluation(home: Path, out: Path, eval_id: str) -> None:
 def _checkpoints(home: Path, extracted: Extracted, choice: Choice) -> dict[str, list[Checkpoint]]:
     """Choose the checkpoints of every run that has begun; of named steps, those of arms alone.
 
+    A restored run has those whose weights came with it.
+
     Raises InputError for unknown steps.
     """
     folders_of = {run_id: run_folder(home, run_id) for run_id in extracted.run_ids}
     stored = {
-        run_id: listing(folder) if run_id in extracted.whole_run_ids else []
+        run_id: _with_weights(home, run_id) if run_id in extracted.whole_run_ids else []
         for run_id, folder in folders_of.items()
         if (folder / "config.json").is_file()
     }
@@ -186,6 +188,14 @@ def _checkpoints(home: Path, extracted: Extracted, choice: Choice) -> dict[str, 
         run_id: [each for each in arms.get(run_id, []) if each.step in choice.steps]
         for run_id in stored
     }
+
+
+def _with_weights(home: Path, run_id: str) -> list[Checkpoint]:
+    folder = run_folder(home, run_id)
+    restored = is_restored(part_path(home, "metrics", run_id))
+    return [
+        each for each in listing(folder) if not restored or path_of(folder, each.step).is_file()
+    ]
 
 
 @dataclass(frozen=True)

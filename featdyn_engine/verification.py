@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from featdyn_engine import checkpoints, manifest
 from featdyn_engine.domain import RunConfig
-from featdyn_engine.parts import METADATA_KEY, part_path
+from featdyn_engine.parts import METADATA_KEY, is_restored, part_path
 from store import queries, results
 from store.connection import reading
 
@@ -74,7 +74,8 @@ def _of_run(home: Path, folder: Path) -> Iterator[str]:
             stored = [each.step for each in checkpoints.listing(folder)]
             expected = tuple(step for step in expected if step <= max(stored, default=0))
     remedy = f"; remove {folder} and parts/metrics/{folder.name}.parquet, then run its study again"
-    for line in checkpoints.problems(folder, expected):
+    restored = is_restored(part_path(home, "metrics", folder.name))
+    for line in checkpoints.problems(folder, expected, records_alone=restored):
         yield line + remedy
 
 

@@ -21,6 +21,7 @@ WRITING = [
     ("demo",),
     ("rebuild",),
     ("snapshot", "out"),
+    ("restore", "out"),
     ("export", cube.TRUE, "out"),
 ]
 

@@ -40,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "import": networks.import_,
     "rebuild": homes.rebuild,
     "snapshot": homes.snapshot,
+    "restore": homes.restore,
     "export": homes.export,
     "version": version,
 }

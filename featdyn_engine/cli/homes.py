@@ -90,6 +90,23 @@ def snapshot(
     )
 
 
+def restore(
+    source: Annotated[
+        Path, typer.Argument(metavar="SNAPSHOT", help="A folder that `snapshot` wrote.")
+    ],
+) -> None:
+    """Bring the results of a snapshot back into a home, to go on from them."""
+    home = home_from_environment()
+    refuse_to_write(home, f"featdyn restore {source}")
+    from featdyn_engine import restoring
+
+    restored = restoring.restore(source, home, console.print)
+    console.print(
+        f"{home}: {restored.parts:,} parts of {restored.studies} studies from {source}; "
+        f"{restored.kept:,} were there and stay as they are"
+    )
+
+
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run_id, as the view runs shows.")],
     out: Annotated[

@@ -61,3 +61,8 @@ def test_a_cell_is_what_its_checkpoints_compute(shallow: int) -> None:
 def test_the_findings_are_those_of_the_gallery() -> None:
     found = text(answers(GALLERY, STUDIES))
     assert (ROOT / "docs" / "findings.md").read_text(encoding="utf-8") == found
+
+
+def test_every_figure_of_the_findings_is_named_in_them() -> None:
+    named = re.findall(r"\(findings/(.*?\.png)\)", (ROOT / "docs" / "findings.md").read_text())
+    assert sorted(named) == sorted(path.name for path in (ROOT / "docs" / "findings").iterdir())

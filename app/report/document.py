@@ -8,6 +8,8 @@ from app.report.gallery import Gallery
 from app.report.verdicts import Claim, Finding
 
 FIGURES = "findings"
+# Instead of a verdict, where a study's rows for a claim are those of a study before it.
+AS_ABOVE = "as above"
 # How studies are run that are no file of studies/, or were run on another device.
 COMMANDS = {
     "digits": "featdyn demo",
@@ -35,6 +37,8 @@ def section(claim: Claim, found: list[tuple[Gallery, Finding]]) -> str:
     """Return a claim's section: question and rule; figure, numbers, verdict, command a study."""
     lines = [f"## {claim.title}", "", claim.question, "", f"The rule, ours: {claim.rule}", ""]
     for gallery, finding in found:
+        if finding.verdict == AS_ABOVE:
+            continue
         title = gallery.title
         lines += [f"### {title}", ""]
         for number in range(len(finding.charts)):
@@ -62,7 +66,14 @@ def summary(answered: Answers) -> str:
             for study, gallery in galleries.items()
         ),
     ]
-    told = ["## Verdicts", "", "Empty: the study has no rows for it.", "", *lines, ""]
+    told = [
+        "## Verdicts",
+        "",
+        f"Empty: the study has no rows for it; {AS_ABOVE}: it has those of another study alone.",
+        "",
+        *lines,
+        "",
+    ]
     common = in_common(list(galleries.values()))
     if common:
         told += [
@@ -89,14 +100,27 @@ def figure_name(claim: Claim, gallery: Gallery, number: int) -> str:
 
 
 def answers(home: Path, studies: list[str]) -> Answers:
-    """Put every claim to every study; studies without the rows for it are left out, unless all."""
+    """Put every claim to every study; studies without the rows for it are left out, unless all.
+
+    A study that says word for word what one before it says has its trainings, and no own say.
+    """
     galleries = [Gallery(home, study) for study in studies]
     answered: Answers = []
     for claim in CLAIMS:
         every = [(gallery, claim.answer(gallery)) for gallery in galleries]
         told = [pair for pair in every if pair[1].asked]
-        answered.append((claim, told or every[:1]))
+        answered.append((claim, _each_once(told) or every[:1]))
     return answered
+
+
+def _each_once(told: list[tuple[Gallery, Finding]]) -> list[tuple[Gallery, Finding]]:
+    said: set[tuple[str, ...]] = set()
+    found = []
+    for gallery, finding in told:
+        again = finding.said in said
+        found.append((gallery, Finding((), AS_ABOVE) if again else finding))
+        said.add(finding.said)
+    return found
 
 
 def text(answered: Answers) -> str:

@@ -12,7 +12,7 @@ from scipy.stats import ttest_1samp
 from app.findings import Contrast
 from app.report import causes, consistency, further
 from app.report.claims import CLAIMS
-from app.report.document import answers, in_common, write
+from app.report.document import AS_ABOVE, answers, in_common, section, write
 from app.report.gallery import Gallery, Mean, means_of, over_seeds
 from app.report.verdicts import FAILS, HOLDS, PART, UNTOLD, by_contrasts, by_means
 from app.selection import usual_cut
@@ -188,6 +188,16 @@ def test_every_claim_has_a_section_with_its_verdict_and_figures(
     named = {line.split("(findings/")[1][:-1] for line in text.splitlines() if line[:2] == "!["}
     assert named == {path.name for path in (tmp_path / "findings").iterdir()}
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in (tmp_path / "findings").iterdir())
+
+
+def test_a_study_that_says_the_same_as_one_before_it_is_told_once(cube_home: Path) -> None:
+    once, twice = (answers(cube_home, [cube.STUDY] * count) for count in (1, 2))
+    asked = [first.asked for _, [(_, first)] in once]
+    assert sum(asked) > 5
+    for (claim, [(_, first)]), (_, found) in zip(once, twice, strict=True):
+        again = [AS_ABOVE] if first.asked else []
+        assert [finding.verdict for _, finding in found] == [first.verdict, *again], claim.key
+        assert section(claim, found).count("**Verdict** ") == 1
 
 
 def test_studies_with_trainings_in_common_are_named(cube_home: Path) -> None:

@@ -10,6 +10,10 @@ import duckdb
 from store.connection import reading_file, writing_file
 from store.home import StoreError
 
+# Bytes. Many columns of few rows leave DuckDB's usual blocks half empty: the gallery, of 20 MB, is
+# 13 % smaller in these, and larger again in those of half their size.
+SMALL_BLOCKS, USUAL_BLOCKS = 65_536, 262_144
+SMALL_DATABASE = 100e6
 # Rows of these are chosen by study, run or set; those of the others by the unit they belong to.
 OWN_RULES = ("units", "study_runs", "failures", "evaluations", "schema_migrations")
 
@@ -174,9 +178,13 @@ def keep_images(target: Path, eval_ids: Sequence[str]) -> None:
 def compact(target: Path) -> None:
     """Write a database anew: what was changed or deleted in it is gone from its bytes too."""
     fresh = target.with_name(target.name + ".compact")
+    blocks = SMALL_BLOCKS if target.stat().st_size < SMALL_DATABASE else USUAL_BLOCKS
     with duckdb.connect() as connection:
-        for name, path in (("old", target), ("fresh", fresh)):
+        for name, path, options in (
+            ("old", target, ""),
+            ("fresh", fresh, f" (BLOCK_SIZE {blocks})"),
+        ):
             quoted = str(path).replace("'", "''")
-            connection.execute(f"ATTACH '{quoted}' AS {name}")
+            connection.execute(f"ATTACH '{quoted}' AS {name}{options}")
         connection.execute("COPY FROM DATABASE old TO fresh")
     os.replace(fresh, target)

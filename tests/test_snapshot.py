@@ -28,6 +28,7 @@ from featdyn_engine.parts import part_path, write_part
 from featdyn_engine.pipeline import engine_lock
 from featdyn_engine.snapshot import Choice, parsed_steps
 from featdyn_engine.verification import verify
+from store import extract as extracting
 from store.connection import reading, writing
 from store.extract import compact
 from store.home import StoreError
@@ -412,6 +413,18 @@ def test_a_compacted_database_has_its_rows_and_no_byte_of_what_was_changed(tmp_p
     assert b"of my machine" not in database.read_bytes()
     assert rows(tmp_path, but_times=False) == before
     assert not list(tmp_path.glob("*.compact*"))
+
+
+@pytest.mark.parametrize(("small", "bytes_of_a_block"), [(100e6, 65_536), (0, 262_144)])
+def test_a_small_database_has_small_blocks(
+    small: float, bytes_of_a_block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extracting, "SMALL_DATABASE", small)
+    ingest(tmp_path, cube.write_all(tmp_path))
+    compact(tmp_path / "featdyn.duckdb")
+    with reading(tmp_path) as connection:
+        size = connection.execute("SELECT block_size FROM pragma_database_size()").fetchall()
+    assert size == [(bytes_of_a_block,)]
 
 
 def test_a_set_that_is_not_embedded_needs_its_licence_said(tmp_path: Path) -> None:

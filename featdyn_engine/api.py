@@ -51,7 +51,7 @@ def load_network(home: str | Path, run_id: str, step: int) -> BlockNetwork:
         raise InputError(f"expected a checkpoint step of run {run_id} ({steps}), got {step}")
     task = data_registry.load(config.data, Path(home)).task
     network = model_registry.build(config.network, task)
-    network.load_state_dict(checkpoints.load(folder, step))
+    network.load_state_dict(checkpoints.load(folder, step, rounded=True))
     return network.eval()
 
 

@@ -16,6 +16,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from featdyn_engine import restored
 from featdyn_engine.domain import Checkpoint, InputError, RunConfig
 from featdyn_engine.files import sha256_of, write_json, write_tensors
 
@@ -63,32 +64,46 @@ def remove_past(folder: Path, step: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def load(folder: Path, step: int) -> dict[str, Tensor]:
+def load(folder: Path, step: int, rounded: bool = False) -> dict[str, Tensor]:
     """Load the state dict of a step, its hash checked.
 
-    Raises FileNotFoundError where there is none, InputError where its file was lost or changed.
+    ``rounded``: also weights that a snapshot has rounded to float16, from which no result is made.
+    Raises FileNotFoundError where there is none, InputError where its file was lost, changed or
+    left behind by a snapshot.
     """
     path = path_of(folder, step)
     record = json.loads(path.with_suffix(".json").read_text())
+    note = restored.of(folder)
+    if note and (step in note.left or (step in note.rounded and not rounded)):
+        got = "rounded to float16" if step in note.rounded else "left behind"
+        raise InputError(
+            f"run {folder.name}: expected the weights of step {step} as training wrote them, got "
+            f"them {got} by the snapshot that the run was restored from{restored.REMEDY}"
+        )
+    remedy = f"or remove {folder} and parts/metrics/{folder.name}.parquet and run the study again"
+    if note:
+        remedy = "or restore its snapshot anew, in another home"
     if not path.is_file():
         raise InputError(
             f"{path}: expected the file that its record beside it names, found none; put it back, "
-            f"or remove {folder} and parts/metrics/{folder.name}.parquet and run the study again"
+            f"{remedy}"
         )
     if sha256_of(path) != record["sha256"]:
         raise InputError(
-            f"{path}: expected the bytes that training wrote, got others (its hash differs); "
-            f"remove {folder} and parts/metrics/{folder.name}.parquet, then run the study again"
+            f"{path}: expected the bytes that training wrote, got others (its hash differs); put "
+            f"a sound copy in its place, {remedy}"
         )
     return safetensors.torch.load_file(path)
 
 
-def problems(folder: Path, expected: Sequence[int], records_alone: bool = False) -> Iterator[str]:
+def problems(folder: Path, expected: Sequence[int]) -> Iterator[str]:
     """Say what is wrong with the checkpoints of a run, one line each; nothing for sound ones.
 
-    ``expected``: steps that must be there; ``records_alone``: without their weights too. Found are
-    files that are missing, truncated, altered or unreadable, and steps with equal weights.
+    ``expected``: steps that must be there. Found are files that are missing, truncated, altered
+    or unreadable, and steps with equal weights. Those that a snapshot left behind are not missed.
     """
+    note = restored.of(folder)
+    left = note.left if note else ()
     records = {}
     for path in sorted((folder / "checkpoints").glob("step-*.json")):
         try:
@@ -101,9 +116,9 @@ def problems(folder: Path, expected: Sequence[int], records_alone: bool = False)
             yield f"{path_of(folder, step)}: expected the checkpoint of step {step}, found none"
     seen: dict[str, int] = {}
     for step, record in sorted(records.items()):
-        path = path_of(folder, step)
-        if records_alone and not path.exists():
+        if step in left:
             continue
+        path = path_of(folder, step)
         problem = _problem(path, record)
         if problem:
             yield f"{path}: {problem}"

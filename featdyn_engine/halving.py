@@ -40,7 +40,7 @@ def halve(home: Path, out: Path, run_id: str, steps: Sequence[int]) -> list[Chec
     epochs = {each.step: each.epoch for each in checkpoints.listing(folder)}
     written = []
     for step in steps:
-        state = checkpoints.load(folder, step)
+        state = checkpoints.load(folder, step, rounded=True)
         rounded = halved(state)
         if torch.equal(_predicted(network, state, images), _predicted(network, rounded, images)):
             target = checkpoints.run_folder(out, run_id)

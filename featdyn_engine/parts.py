@@ -23,24 +23,6 @@ def parts_of(home: Path, unit: Unit) -> list[Path]:
     return [part_path(home, kind, unit.unit_id) for kind in (unit.kind, *unit.companions)]
 
 
-def is_finished(home: Path, unit: Unit) -> bool:
-    """Whether a unit has its parts; of a restored one, those that its snapshot left behind lack."""
-    own, *beside = parts_of(home, unit)
-    return own.exists() and (all(path.exists() for path in beside) or is_restored(own))
-
-
-def is_restored(part: Path) -> bool:
-    """Whether a part came from a snapshot, without what that left behind (``restoring.py``).
-
-    One that is not there, or damaged, did not.
-    """
-    try:
-        metadata = pq.read_schema(part).metadata or {}
-    except (pa.ArrowException, OSError, ValueError):
-        return False
-    return bool(json.loads(metadata.get(METADATA_KEY, b"{}")).get("restored", False))
-
-
 def write_part(home: Path, kind: str, unit_id: str, table: pa.Table, about: dict[str, Any]) -> None:
     """Write a part atomically, ``about`` (how, when, by which versions) in its metadata.
 

@@ -165,8 +165,8 @@ def _write_failure(unit: Unit, failure: Failure, home: Path) -> Path:
     return part_path(home, "failures", unit.unit_id)
 
 
-def catch_up(home: Path) -> None:
-    """Bring parts into the store that it lacks: a killed engine wrote but did not ingest them."""
+def _catch_up(home: Path) -> None:
+    """Bring parts into the store that a killed engine wrote but did not ingest."""
     known = results.ingested_units(home)
     parts = results.finished_parts(home)
     missing = [part for part in parts if (part.parent.name, part.stem) not in known]
@@ -200,7 +200,7 @@ def run(
     open_store(home, say)
     _clear_leftovers(home)
     _write_study(plan.study, home)
-    catch_up(home)
+    _catch_up(home)
     jobs = plan.jobs
     watcher.start(jobs, len(plan.units) - len(plan.waiting))
     failures: list[tuple[Unit, Failure]] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from featdyn_engine import checkpoints
+from featdyn_engine import checkpoints, restored
 from featdyn_engine.analyses.asked import evaluation_sets
 from featdyn_engine.analyses.registry import ANALYSES
 from featdyn_engine.data import evaluation
@@ -16,7 +16,7 @@ from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import Device, InputError, Job, RunConfig, Unit
 from featdyn_engine.factories import is_factory
 from featdyn_engine.models import registry as model_registry
-from featdyn_engine.parts import is_finished
+from featdyn_engine.parts import part_path, parts_of
 from featdyn_engine.science.consistency import BURN_IN, MIN_CHECKPOINTS, Pairs
 from featdyn_engine.science.execution import cpu_threads
 from featdyn_engine.study import Study
@@ -101,8 +101,21 @@ def plan(study: Study, home: Path) -> Plan:
     # The longest first: two workers then end together.
     for unit in sorted(analyses, key=lambda unit: -unit.cost):
         units[unit.unit_id] = _named(unit, arm_of[unit.run_id or ""])
-    finished = {key for key, unit in units.items() if is_finished(home, unit)}
+    finished = {key for key, unit in units.items() if _is_finished(unit, home)}
     return Plan(study, tuple(units.values()), frozenset(finished))
+
+
+def _is_finished(unit: Unit, home: Path) -> bool:
+    """Whether a unit has its parts; where weights stayed behind in a snapshot, its own is enough.
+
+    Predictions stayed there too, then, and can't be made anew.
+    """
+    if not part_path(home, unit.kind, unit.unit_id).exists():
+        return False
+    if all(path.exists() for path in parts_of(home, unit)):
+        return True
+    note = restored.of(checkpoints.run_folder(home, unit.run_id)) if unit.run_id else None
+    return note is not None and not note.whole
 
 
 def remarks(plan: Plan) -> tuple[str, ...]:

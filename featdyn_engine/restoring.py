@@ -1,4 +1,4 @@
-"""``featdyn restore``: the results of a snapshot as parts of a home again, to go on from them.
+"""``featdyn restore``: a home made of a snapshot's results, to go on from them.
 
 A gallery outlives the machine that computed it: its studies can be grown, under a newer schema too,
 without computing them anew. What a snapshot left behind stays behind: weights, and predictions for
@@ -7,139 +7,160 @@ each example.
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import struct
+import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 
-from featdyn_engine import checkpoints
+from featdyn_engine import checkpoints, learning_rates, restored
 from featdyn_engine import manifest as manifests
 from featdyn_engine.domain import Checkpoint, InputError
-from featdyn_engine.files import TEMPORARY_SUFFIX, replacing, write_json
-from featdyn_engine.parts import part_path, write_part
-from featdyn_engine.pipeline import catch_up, engine_lock, open_store
-from store import queries
+from featdyn_engine.files import TEMPORARY_SUFFIX, write_json
+from featdyn_engine.parts import write_part
+from store import queries, results
 from store.apart import parts
-from store.connection import reading_file, writing_file
-from store.home import MANIFEST, database_path
+from store.connection import reading_file, refuse_newer_store, writing_file
+from store.home import MANIFEST, database_path, refuse_to_write
+
+BESIDE = ("config.json", learning_rates.FILE)
 
 
 @dataclass(frozen=True)
 class Restored:
-    """How many studies and parts came, and how many parts the home had and kept."""
+    """How much came: studies, runs and parts."""
 
     studies: int
+    runs: int
     parts: int
-    kept: int
 
 
-def restore(snapshot: Path, home: Path, say: Callable[[str], None]) -> Restored:
-    """Bring a snapshot's studies, runs and results into a home, which keeps what it has of its own.
+def restore(snapshot: Path, home: Path) -> Restored:
+    """Make a home of a snapshot's studies, runs and results, whole or not at all.
 
-    One that is killed goes on where it is called again. Raises InputError for a folder that is no
-    sound snapshot, for a run that the home has with other weights, and where another engine holds
-    the home; StoreError for a snapshot of a newer schema, and a home that is only read.
+    The home is a new one: rows of a run that was trained here too, to other last digits, would
+    stand beside those of its twin. Raises InputError for a folder that is no sound snapshot, and a
+    home that isn't new; StoreError for a snapshot of a newer schema, and where nothing is written.
     """
-    if not (snapshot / MANIFEST).is_file():
-        raise InputError(
-            f"{snapshot}: expected a snapshot, as `featdyn snapshot` writes it, "
-            f"found no {MANIFEST} there"
-        )
+    refuse_to_write(home, f"featdyn restore {snapshot}")
+    _refuse_unsound(snapshot)
+    _refuse_old(home, snapshot)
+    fresh = home.with_name(f".{home.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    try:
+        with _refusing(home):
+            fresh.mkdir(parents=True)
+        with _current(database_path(snapshot), fresh) as database:
+            runs = _restore_runs(snapshot, fresh, database)
+            kinds = list(_restore_parts(fresh, database))
+        if (snapshot / "data").is_dir():
+            shutil.copytree(snapshot / "data", fresh / "data")
+        results.rebuild(fresh)
+        with _refusing(home):
+            if home.exists():
+                home.rmdir()
+            fresh.rename(home)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return Restored(kinds.count("studies"), runs, len(kinds))
+
+
+@contextmanager
+def _refusing(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        reason = problem.strerror
+        raise InputError(f"{home}: expected a place for a home, got: {reason}") from problem
+
+
+def _refuse_unsound(snapshot: Path) -> None:
+    for name in (MANIFEST, database_path(snapshot).name):
+        if not (snapshot / name).is_file():
+            raise InputError(
+                f"{snapshot}: expected a snapshot, as `featdyn snapshot` writes it, found no "
+                f"{name} there"
+            )
     for finding in manifests.findings(snapshot):
         raise InputError(finding)
-    with engine_lock(home, f"featdyn restore {snapshot}"):
-        with _current(database_path(snapshot), home) as database:
-            records = _records(database)
-            _refuse_other_trainings(home, records)
-            _restore_runs(snapshot, home, records)
-            restored = _restore_parts(home, database)
-        open_store(home, say)
-        catch_up(home)
-    return restored
+    refuse_newer_store(database_path(snapshot))
+
+
+def _refuse_old(home: Path, snapshot: Path) -> None:
+    if snapshot.absolute() in (home.absolute(), *home.absolute().parents):
+        raise InputError(f"{home}: expected a home outside the snapshot; name another folder")
+    if home.exists() and any(home.iterdir()):
+        raise InputError(
+            f"{home}: expected a new home, got one that holds something; set FEATDYN_HOME to "
+            "another folder"
+        )
 
 
 @contextmanager
 def _current(database: Path, home: Path) -> Iterator[Path]:
     """Yield a copy of a snapshot's database, brought up to this version's schema."""
     copy = home / f"restored.duckdb{TEMPORARY_SUFFIX}"
-    log = copy.with_name(f"{copy.name}.wal")
-    log.unlink(missing_ok=True)  # of a copy whose migration was killed
-    try:
-        shutil.copyfile(database, copy)
-        with writing_file(copy):
-            pass
-        yield copy
-    finally:
-        copy.unlink(missing_ok=True)
-        log.unlink(missing_ok=True)
+    shutil.copyfile(database, copy)
+    with writing_file(copy):
+        pass
+    yield copy
+    copy.unlink()
 
 
-def _records(database: Path) -> list[tuple[str, Checkpoint]]:
-    """List the run and the record of every checkpoint."""
+def _restore_runs(snapshot: Path, home: Path, database: Path) -> int:
+    """Bring finished runs: configuration, records of all checkpoints, weights that are there."""
     with reading_file(database) as connection:
         units = queries.stored_units(connection).iter_rows()
         run_ids = [unit_id for kind, unit_id in units if kind == "metrics"]
         rows = queries.checkpoints(connection, run_ids).drop("path")
     _refuse_paths(run_ids)
-    return [(run_id, Checkpoint(*record)) for run_id, *record in rows.iter_rows()]
+    records: dict[str, list[Checkpoint]] = {run_id: [] for run_id in run_ids}
+    for run_id, *record in rows.iter_rows():
+        records[run_id].append(Checkpoint(*record))
+    for run_id, found in records.items():
+        source, target = (checkpoints.run_folder(each, run_id) for each in (snapshot, home))
+        target.mkdir(parents=True)
+        for name in BESIDE:
+            if (source / name).is_file():
+                shutil.copyfile(source / name, target / name)
+        restored.save(target, _restore_weights(source, target, found))
+    return len(run_ids)
 
 
-def _refuse_other_trainings(home: Path, records: Sequence[tuple[str, Checkpoint]]) -> None:
-    """Raise InputError where a run of the home was trained a second time, to other last digits.
-
-    Equal configurations give equal weights on one kind of processor alone; rows of two trainings
-    must not stand under one run. Weights in float16 are not compared: their files differ in size.
-    """
-    for run_id, record in records:
-        path = _record_path(home, run_id, record.step)
-        if not path.exists():
+def _restore_weights(source: Path, target: Path, found: list[Checkpoint]) -> restored.Restored:
+    left, rounded = [], []
+    for each in found:
+        path = checkpoints.path_of(target, each.step)
+        weights = checkpoints.path_of(source, each.step)
+        write_json(path.with_suffix(".json"), asdict(each))
+        if not weights.is_file():
+            left.append(each.step)
             continue
-        own = Checkpoint(**json.loads(path.read_text()))
-        if own.bytes == record.bytes and own.sha256 != record.sha256:
-            raise InputError(
-                f"run {run_id}: expected the weights of step {record.step} that the home has, got "
-                "others: the snapshot's run was trained on another machine, to other last digits; "
-                "restore it into another home"
-            )
+        shutil.copyfile(weights, path)
+        if _has_halves(path):
+            rounded.append(each.step)
+    return restored.Restored(tuple(left), tuple(rounded))
 
 
-def _record_path(home: Path, run_id: str, step: int) -> Path:
-    return checkpoints.path_of(checkpoints.run_folder(home, run_id), step).with_suffix(".json")
+def _has_halves(path: Path) -> bool:
+    """Whether any tensor of a safetensors file is float16, by its header."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    return any(about.get("dtype") == "F16" for about in header.values())
 
 
-def _restore_runs(snapshot: Path, home: Path, records: Sequence[tuple[str, Checkpoint]]) -> None:
-    """Bring configurations, the records of all checkpoints, and the weights that are there."""
-    for source in sorted((snapshot / "runs").rglob("*")):
-        if source.is_file():
-            _copy(source, home / source.relative_to(snapshot))
-    for run_id, record in records:
-        path = _record_path(home, run_id, record.step)
-        if not path.exists():
-            write_json(path, asdict(record))
-
-
-def _copy(source: Path, target: Path) -> None:
-    if not target.exists():
-        with replacing(target) as temporary:
-            shutil.copyfile(source, temporary)
-
-
-def _restore_parts(home: Path, database: Path) -> Restored:
-    studies = written = kept = 0
+def _restore_parts(home: Path, database: Path) -> Iterator[str]:
+    """Write every part; yield the kind of each."""
     with reading_file(database) as connection:
         for part in parts(connection):
             _refuse_paths([part.unit_id])
-            if part_path(home, part.kind, part.unit_id).exists():
-                kept += 1
-                continue
-            write_part(home, part.kind, part.unit_id, part.rows, {**part.about, "restored": True})
-            written += 1
-            studies += part.kind == "studies"
-    return Restored(studies, written, kept)
+            write_part(home, part.kind, part.unit_id, part.rows, part.about)
+            yield part.kind
 
 
 def _refuse_paths(names: Iterable[str]) -> None:
     """Raise InputError for a name that would lead out of its folder: it comes from a stranger."""
     for name in names:
-        if PurePath(name).name != name:
+        if name in ("", "..") or PurePath(name).name != name:
             raise InputError(f"expected a name without folders in a snapshot, got {name!r}")

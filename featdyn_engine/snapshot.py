@@ -18,15 +18,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featdyn_engine import __version__, folders, halving
+from featdyn_engine import __version__, folders, halving, learning_rates, restored
 from featdyn_engine import manifest as manifests
 from featdyn_engine.api import load_evaluation, load_run
-from featdyn_engine.checkpoints import listing, path_of, run_folder
+from featdyn_engine.checkpoints import listing, run_folder
 from featdyn_engine.data import bundled
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.domain import Checkpoint, DataConfig, EvalConfig, InputError, RunConfig
 from featdyn_engine.files import write_json
-from featdyn_engine.parts import is_restored, part_path
+from featdyn_engine.parts import part_path
 from featdyn_engine.pipeline import engine_lock
 from store.connection import MIGRATIONS
 from store.extract import Extracted, compact, extract, keep_images, replace_checkpoints, rewrite
@@ -127,6 +127,9 @@ def _fill(home: Path, out: Path, choice: Choice, say: Callable[[str], None]) -> 
         run_folder(out, run_id).mkdir(parents=True)
         config = (run_folder(home, run_id) / "config.json").read_text()
         (run_folder(out, run_id) / "config.json").write_text(folders.shortened(config) + "\n")
+        told = run_folder(home, run_id) / learning_rates.FILE
+        if told.is_file():
+            shutil.copy(told, run_folder(out, run_id))
     for eval_id in extracted.eval_ids:
         _copy_evaluation(home, out, eval_id)
     for source in sources.values():
@@ -192,10 +195,8 @@ def _checkpoints(home: Path, extracted: Extracted, choice: Choice) -> dict[str, 
 
 def _with_weights(home: Path, run_id: str) -> list[Checkpoint]:
     folder = run_folder(home, run_id)
-    restored = is_restored(part_path(home, "metrics", run_id))
-    return [
-        each for each in listing(folder) if not restored or path_of(folder, each.step).is_file()
-    ]
+    note = restored.of(folder)
+    return [each for each in listing(folder) if note is None or each.step not in note.left]
 
 
 @dataclass(frozen=True)

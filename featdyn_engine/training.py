@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from featdyn_engine import checkpoints
+from featdyn_engine import checkpoints, restored
 from featdyn_engine.data import registry as data_registry
 from featdyn_engine.data.augmentation import augment
 from featdyn_engine.data.dataset import Dataset
 from featdyn_engine.data.labels import noisy_labels
-from featdyn_engine.domain import RunConfig, RunFailedError
+from featdyn_engine.domain import InputError, RunConfig, RunFailedError
 from featdyn_engine.files import write_json
 from featdyn_engine.metrics import METRICS, metrics_row, monitored, score
 from featdyn_engine.models import registry as model_registry
@@ -294,9 +294,16 @@ def train(
     """Train the run of ``config``, writing its checkpoints; return its metrics (see METRICS).
 
     Goes on from the last checkpoint of an interrupted run, to the same bits. ``progress`` hears
-    the share done, 0 to 1. Raises RunFailedError where loss or weights are not finite.
+    the share done, 0 to 1. Raises RunFailedError where loss or weights are not finite, InputError
+    for a run that was restored from a snapshot.
     """
     folder = checkpoints.run_folder(home, config.run_id)
+    if restored.of(folder) is not None:
+        raise InputError(
+            f"run {config.run_id}: expected a run of this home, got one restored from a snapshot, "
+            "whose rows would stand beside those of another training; set FEATDYN_HOME to "
+            "another folder"
+        )
     write_json(folder / "config.json", asdict(config))
     with cpu_threads(config.threads), exact_arithmetic():
         run = Training(config, data_registry.load(config.data, home), home)

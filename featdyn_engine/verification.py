@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featdyn_engine import checkpoints, manifest
+from featdyn_engine import checkpoints, manifest, restored
 from featdyn_engine.domain import RunConfig
-from featdyn_engine.parts import METADATA_KEY, is_restored, part_path
+from featdyn_engine.parts import METADATA_KEY, part_path
 from store import queries, results
 from store.connection import reading
 
@@ -73,9 +73,11 @@ def _of_run(home: Path, folder: Path) -> Iterator[str]:
             # It may have ended at any epoch: then its last checkpoint says when.
             stored = [each.step for each in checkpoints.listing(folder)]
             expected = tuple(step for step in expected if step <= max(stored, default=0))
-    remedy = f"; remove {folder} and parts/metrics/{folder.name}.parquet, then run its study again"
-    restored = is_restored(part_path(home, "metrics", folder.name))
-    for line in checkpoints.problems(folder, expected, records_alone=restored):
+    remedy = "; restore its snapshot anew, in another home"
+    if restored.of(folder) is None:
+        part = f"parts/metrics/{folder.name}.parquet"
+        remedy = f"; remove {folder} and {part}, then run its study again"
+    for line in checkpoints.problems(folder, expected):
         yield line + remedy
 
 

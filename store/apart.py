@@ -31,19 +31,39 @@ class StoredPart:
 
 
 def parts(connection: duckdb.DuckDBPyConnection) -> Iterator[StoredPart]:
-    """Yield every part of a database, those that units wrote beside their own first."""
+    """Yield every part of a database, those that units wrote beside their own first.
+
+    A unit that lacks some of its rows, since the other run of its splices was left out of a
+    snapshot, is left out: it counts as finished no more.
+    """
     abouts = _abouts(connection)
     for kind in sorted(TABLES, key=lambda kind: kind not in COMPANIONS):
-        missing = _unit_ids(connection, kind)
-        for unit_id, rows in _rows_by_unit(connection, TABLES[kind], missing):
+        wanted = [
+            unit_id
+            for unit_id in _unit_ids(connection, kind)
+            if kind in NO_UNITS or unit_id in abouts
+        ]
+        for unit_id, rows in _rows_by_unit(connection, TABLES[kind], wanted):
             about = abouts.get(unit_id, {"unit_id": unit_id, "run_id": None})
             yield StoredPart(kind, unit_id, {**about, "kind": kind}, rows.drop_columns("unit_id"))
 
 
 def _abouts(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
+    """Return what is told of every unit that has all of its rows."""
     columns = ("unit_id", "run_id", "label", "seconds", "finished_at", "versions")
     found = {}
-    for row in connection.execute(f"SELECT {', '.join(columns)} FROM base.units").fetchall():
+    query = f"SELECT {', '.join(columns)}, kind, row_count FROM base.units"
+    counts = {
+        table: dict(
+            connection.execute(
+                f"SELECT unit_id, count(*) FROM base.{table} GROUP BY unit_id"
+            ).fetchall()
+        )
+        for table in set(TABLES.values())
+    }
+    for *row, kind, row_count in connection.execute(query).fetchall():
+        if counts[TABLES[kind]].get(row[0], 0) != row_count:
+            continue
         about = dict(zip(columns, row, strict=True))
         about["finished_at"] = about["finished_at"].replace(tzinfo=UTC).isoformat()
         about["versions"] = json.loads(about["versions"])

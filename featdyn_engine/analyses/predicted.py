@@ -93,8 +93,8 @@ def by_cut(unit_ids: Sequence[str], home: Path) -> dict[Cut, list[Path]]:
         path = part_path(home, "predictions", unit_id)
         if not path.exists():
             raise InputError(
-                f"{path}: expected the predictions of a splices unit, got no such file; delete the "
-                f"other parts of {unit_id}, if there are any, and run the study again"
+                f"{path}: expected the predictions of a splices unit, got no such file; run the "
+                "study again, in another home where this one was restored from a bare snapshot"
             )
         names = pq.read_table(path, columns=["cut", "depth"]).group_by(["cut", "depth"])
         for row in names.aggregate([]).to_pylist():

@@ -95,16 +95,12 @@ def restore(
         Path, typer.Argument(metavar="SNAPSHOT", help="A folder that `snapshot` wrote.")
     ],
 ) -> None:
-    """Bring the results of a snapshot back into a home, to go on from them."""
+    """Make a new home of a snapshot's results, to go on from them."""
     home = home_from_environment()
-    refuse_to_write(home, f"featdyn restore {source}")
     from featdyn_engine import restoring
 
-    restored = restoring.restore(source, home, console.print)
-    console.print(
-        f"{home}: {restored.parts:,} parts of {restored.studies} studies from {source}; "
-        f"{restored.kept:,} were there and stay as they are"
-    )
+    done = restoring.restore(source, home)
+    console.print(f"{home}: {done.studies} studies, {done.runs} runs, {done.parts:,} parts")
 
 
 def export(

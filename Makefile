@@ -63,9 +63,10 @@ schema: $(VENV)/ready
 	$(BIN)/python -m store.schema
 
 # The gallery: a snapshot of the studies that docs/findings.md speaks of, kept in the repository.
-STUDIES = cifar10_labels cifar10_ten_thousand digits mnist_labels digits_labels cifar10_collapse \
-  cifar10_mlp cifar10_mlp_collapse cifar10_vit cifar10_vgg cifar10_freezing digits_sensitivity \
-  digits_replay cifar10_replay cifar10_recipes cifar10_noisy_labels cifar10_norm_layers
+STUDIES = cifar10_labels cifar10_ten_thousand cifar10_ten_thousand_augmented digits mnist_labels \
+  digits_labels cifar10_collapse cifar10_mlp cifar10_mlp_collapse cifar10_vit cifar10_vgg \
+  cifar10_freezing digits_sensitivity digits_replay cifar10_replay cifar10_recipes \
+  cifar10_noisy_labels cifar10_norm_layers
 .PHONY: gallery gallery-anew
 gallery: $(VENV)/ready
 	FEATDYN_HOME=gallery FEATDYN_READONLY=1 $(BIN)/streamlit run app/main.py --server.port $(PORT)

@@ -191,12 +191,14 @@ def test_every_claim_has_a_section_with_its_verdict_and_figures(
 
 
 def test_a_study_that_says_the_same_as_one_before_it_is_told_once(cube_home: Path) -> None:
-    once, twice = (answers(cube_home, [cube.STUDY] * count) for count in (1, 2))
-    asked = [first.asked for _, [(_, first)] in once]
-    assert sum(asked) > 5
-    for (claim, [(_, first)]), (_, found) in zip(once, twice, strict=True):
-        again = [AS_ABOVE] if first.asked else []
-        assert [finding.verdict for _, finding in found] == [first.verdict, *again], claim.key
+    twice = answers(cube_home, [cube.STUDY] * 2)
+    asked = [claim.key for claim, found in twice if found[0][1].asked]
+    assert len(asked) > 5
+    for claim, found in twice:
+        (_, first), *others = found
+        again = [AS_ABOVE] if claim.key in asked else []
+        assert [finding.verdict for _, finding in others] == again, claim.key
+        assert first.verdict != AS_ABOVE
         assert section(claim, found).count("**Verdict** ") == 1
 
 

@@ -11,7 +11,7 @@ REMEDY = "; run its study in another home, which trains it anew, or restore a sn
 
 
 @dataclass(frozen=True)
-class Restored:
+class Note:
     """``left``: steps whose weights the snapshot left behind; ``rounded``: those in float16."""
 
     left: tuple[int, ...]
@@ -23,15 +23,15 @@ class Restored:
         return not self.left and not self.rounded
 
 
-def save(folder: Path, restored: Restored) -> None:
+def save(folder: Path, note: Note) -> None:
     """Put the note into the folder of a run."""
-    write_json(folder / FILE, asdict(restored))
+    write_json(folder / FILE, asdict(note))
 
 
-def of(folder: Path) -> Restored | None:
+def of(folder: Path) -> Note | None:
     """Return the note of a run's folder; None for a run that was not restored."""
     path = folder / FILE
     if not path.is_file():
         return None
     content = json.loads(path.read_text())
-    return Restored(tuple(content["left"]), tuple(content["rounded"]))
+    return Note(tuple(content["left"]), tuple(content["rounded"]))

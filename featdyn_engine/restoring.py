@@ -127,7 +127,7 @@ def _restore_runs(snapshot: Path, home: Path, database: Path) -> int:
     return len(run_ids)
 
 
-def _restore_weights(source: Path, target: Path, found: list[Checkpoint]) -> restored.Restored:
+def _restore_weights(source: Path, target: Path, found: list[Checkpoint]) -> restored.Note:
     left, rounded = [], []
     for each in found:
         path = checkpoints.path_of(target, each.step)
@@ -139,7 +139,7 @@ def _restore_weights(source: Path, target: Path, found: list[Checkpoint]) -> res
         shutil.copyfile(weights, path)
         if _has_halves(path):
             rounded.append(each.step)
-    return restored.Restored(tuple(left), tuple(rounded))
+    return restored.Note(tuple(left), tuple(rounded))
 
 
 def _has_halves(path: Path) -> bool:

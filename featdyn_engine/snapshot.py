@@ -264,8 +264,12 @@ def _copy_checkpoints(
     half: bool,
     say: Callable[[str], None],
 ) -> int:
-    """Copy the chosen files with their records, halved where asked and harmless; count these."""
+    """Copy the chosen files with their records, halved where asked and harmless.
+
+    Returns how many are in float16: halved now, or by the snapshot that a run was restored from.
+    """
     records: list[tuple[str, int, str, int]] = []
+    rounded_before = 0
     for run_id, found in chosen.items():
         wanted = [each.step for each in found]
         full, kept = wanted, []
@@ -284,9 +288,11 @@ def _copy_checkpoints(
                 target = run_folder(out, run_id) / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(run_folder(home, run_id) / name, target)
+        note = restored.of(run_folder(home, run_id))
+        rounded_before += len({*full} & {*note.rounded}) if note else 0
     if records:
         replace_checkpoints(database_path(out), records)
-    return len(records)
+    return len(records) + rounded_before
 
 
 def _manifest(

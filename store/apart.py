@@ -59,7 +59,7 @@ def _abouts(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
                 f"SELECT unit_id, count(*) FROM base.{table} GROUP BY unit_id"
             ).fetchall()
         )
-        for table in set(TABLES.values())
+        for table in {TABLES[kind] for kind in TABLES.keys() - {*COMPANIONS, *NO_UNITS}}
     }
     for *row, kind, row_count in connection.execute(query).fetchall():
         if counts[TABLES[kind]].get(row[0], 0) != row_count:

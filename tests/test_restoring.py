@@ -183,9 +183,11 @@ def test_no_result_is_made_of_rounded_weights(small: Path, tmp_path: Path) -> No
     with pytest.raises(InputError, match="rounded to float16 by the snapshot"):
         networks.network_of(load_run(new, folder.name), note.rounded[0], new)
     load_network(new, folder.name, note.rounded[0])
-    again = take(new, tmp_path / "again", half=True)
-    assert checkpoints_of(again) == checkpoints_of(out)
-    assert rows(again, but_times=False) == rows(out, but_times=False)
+    for half in (True, False):
+        again = take(new, tmp_path / f"again-{half}", half=half)
+        assert checkpoints_of(again) == checkpoints_of(out)
+        assert rows(again, but_times=False) == rows(out, but_times=False)
+        assert json.loads((again / MANIFEST).read_text())["checkpoints_in_float16"] == rounded
 
 
 def test_a_restored_run_is_not_trained_a_second_time(small: Path, tmp_path: Path) -> None:

@@ -63,13 +63,13 @@ class Gallery:
             pl.col("run_id").replace(arms).alias("arm"),
         )
 
-    @property
+    @cached_property
     def cuts(self) -> list[str]:
         """The cuts that were scored, from shallow to deep."""
         choices = self.ask("splice_choices", self.run_ids).filter(pl.col("control") == "none")
         return choices.sort("depth")["cut"].unique(maintain_order=True).to_list()
 
-    @property
+    @cached_property
     def norm(self) -> str:
         """The networks' own normalisation: ``inherit``, or ``none`` where they have none."""
         choices = self.ask("splice_choices", self.run_ids).filter(pl.col("control") == "none")

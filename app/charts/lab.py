@@ -74,8 +74,9 @@ def checkpoint_curve(
         )
     )
     sides = alt.Scale(domain=list(SIDE_COLOURS), range=list(SIDE_COLOURS.values()))
-    # The same for fill, stroke and rules: Vega makes one of them.
-    legend = alt.Legend(orient="top", symbolType="circle")
+    # The same for fill, stroke and rules: Vega makes one of them. Below, where the dots are: beside
+    # that of the curves it would be wider than a phone.
+    legend = alt.Legend(orient="bottom", symbolType="circle")
     colour = alt.Color(
         "side:N",
         title=None,

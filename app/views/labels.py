@@ -5,7 +5,7 @@ from functools import partial
 import polars as pl
 import streamlit as st
 
-from app import charts, findings
+from app import charts, controls, findings
 from app import labels as rules
 from app.cached import ask
 from app.views.figure import figure
@@ -22,18 +22,25 @@ sweep.label_noise = [0.2, 0.4, 0.6, 0.8, 1.0]
 
 [[arms]]
 name = "permuted pixels"
-data = { permute_pixels = true }"""
+data = { permute_pixels = true }
+
+[[analyses]]
+kind = "consistency"
+
+[[analyses]]
+kind = "controls"
+controls = ["other_seed", "other_example", "random_parameters"]"""
 
 ABOUT_MATCHED = {
     "own_accuracy": (
         "What an earlier shallow part retains under the final deep part, against how accurate that "
-        "earlier network was itself, a line for each share of random labels. Lines that coincide "
-        "mean that a fall at equal epochs comes from how little had been learned."
+        "earlier network was itself, a line a run, coloured by its share of random labels. Lines "
+        "that coincide mean that a fall at equal epochs comes from how little had been learned."
     ),
     "displacement": (
         "What an earlier shallow part retains under the final deep part, against how far its "
-        "features still had to move, a line for each share of random labels. A lower line keeps "
-        "less at an equal distance."
+        "features still had to move, a line a run, coloured by its share of random labels. A lower "
+        "line keeps less at an equal distance."
     ),
 }
 
@@ -47,12 +54,19 @@ def render() -> None:
     settings = ask("arm_settings", scene.study)
     compared = rules.supervision(settings)
     if compared is None:
-        st.info(
-            "No arm of this study has random labels or permuted pixels beside one of true labels. "
-            "A study asks for them so:"
+        arm = _arm_with_nulls(scene)
+        if arm is None:
+            st.info(
+                "No arm of this study has random labels or permuted pixels beside one of true "
+                "labels, and none has nulls on this set at this cut. A study asks for both so:"
+            )
+            st.code(EXAMPLE, language=None)
+            return
+        compared = rules.Supervision({arm: arm}, {})
+        st.caption(
+            f"{plain(arm)} beside its nulls alone: no arm of this study has random labels or "
+            "permuted pixels."
         )
-        st.code(EXAMPLE, language=None)
-        return
     cells = scene.cells().filter(pl.col("cut") == scene.cut)
     points = scene.points(cells) if not cells.is_empty() else pl.DataFrame()
     if not points.is_empty():
@@ -97,6 +111,15 @@ def render() -> None:
         st.dataframe(points, hide_index=True)
 
 
+def _arm_with_nulls(scene: Scene) -> str | None:
+    """Return the arm to show beside its nulls, chosen where several have some; None without."""
+    own = {scene.arms[run] for run in _nulls(scene, set(scene.run_ids))["run_id"]}
+    arms = [arm for arm in scene.arm_names if arm in own]
+    if len(arms) > 1:
+        return controls.segments("Arm", "arm", arms, arms[0])
+    return arms[0] if arms else None
+
+
 def _pictures(
     scene: Scene, settings: pl.DataFrame, compared: rules.Supervision, points: pl.DataFrame
 ) -> None:
@@ -127,7 +150,7 @@ def _pictures(
                     ),
                 )
         scores = _scores(scene, of_arms)
-        if not scores.is_empty():
+        if len(compared.arms) > 1 and not scores.is_empty():
             figure(
                 partial(charts.score_by_noise, scores, scene.measure),
                 scores,

@@ -165,18 +165,56 @@ def test_nulls_are_those_of_one_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "limit over examples of 3 runs." in text_of(test)
 
 
-def test_a_study_of_true_labels_alone_says_what_to_write(
-    cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with reading(cube_home) as connection:
+def of_true_labels(home: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    with reading(home) as connection:
         arms = queries.arm_settings(connection, cube.STUDY)
     plain = arms.with_columns(pl.lit(0.0).alias("label_noise"))
     monkeypatch.setattr("store.queries.arm_settings", lambda *_: plain)
     # A home of its own, as answers are kept by home.
-    home = Path(shutil.copytree(cube_home, tmp_path / "home"))
-    test = opened("labels", home, monkeypatch, split="test")
+    return Path(shutil.copytree(home, copy))
+
+
+def test_without_random_labels_an_arm_stands_beside_its_nulls(
+    cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = of_true_labels(cube_home, tmp_path / "home", monkeypatch)
+    test = opened("labels", home, monkeypatch, split="test", cut="stem")
+    assert not test.exception
+    assert not test.code
+    specs = [json.loads(chart.proto.spec) for chart in test.get("vega_lite_chart")]
+    assert [spec["title"]["text"] for spec in specs] == [
+        "At equal accuracy",
+        "At equal displacement",
+    ]
+    assert "true beside its nulls alone: no arm of this study has random labels" in text_of(test)
+    assert "Grey: nulls of true, at" in text_of(test)
+    (points,) = (each.value for each in test.dataframe)
+    assert set(points["run_id"]) == {cube.TRUE, cube.SECOND}
+
+
+def test_of_several_arms_with_nulls_one_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery = Path(__file__).parents[2] / "gallery"
+    study = "cifar10_ten_thousand_augmented"
+    for arm in ("augmented", "true labels"):
+        test = opened("labels", gallery, monkeypatch, study=study, cut="stage1.2", arm=arm)
+        assert not test.exception
+        assert f"Grey: nulls of {arm}, at" in text_of(test)
+        (points,) = (each.value for each in test.dataframe)
+        assert set(points["arm"]) == {arm}
+
+
+def test_with_neither_random_labels_nor_nulls_the_page_says_what_to_write(
+    cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = of_true_labels(cube_home, tmp_path / "home", monkeypatch)
+    stored = queries.retentions
+    monkeypatch.setattr(
+        "store.queries.retentions", lambda *asked: stored(*asked).filter(control="none")
+    )
+    test = opened("labels", home, monkeypatch, split="test", cut="stem")
     assert not test.exception
     assert "sweep.label_noise" in test.code[0].value
+    assert 'kind = "controls"' in test.code[0].value
 
 
 def test_an_arm_that_was_trained_otherwise_is_named_and_not_compared(

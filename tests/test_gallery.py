@@ -59,7 +59,8 @@ def test_a_cell_is_what_its_checkpoints_compute(shallow: int) -> None:
 
 
 def test_the_findings_are_those_of_the_gallery() -> None:
-    found = text(answers(GALLERY, STUDIES))
+    with reading(GALLERY) as store:
+        found = text(answers(store, STUDIES))
     assert (ROOT / "docs" / "findings.md").read_text(encoding="utf-8") == found
 
 

@@ -14,14 +14,14 @@ parser.add_argument("--home", type=Path, required=True, help="a FEATDYN_HOME or 
 parser.add_argument("--out", type=Path, required=True, help="folder of findings.md")
 asked = parser.parse_args()
 try:
-    with reading(asked.home) as connection:
-        known = queries.studies(connection)["study"].to_list()
+    with reading(asked.home) as store:
+        known = queries.studies(store)["study"].to_list()
+        unknown = [study for study in asked.studies if study not in known]
+        if unknown:
+            parser.error(
+                f"{asked.home}: expected studies among {', '.join(known)}, got "
+                f"{', '.join(unknown)}; run them, or name others"
+            )
+        write(store, asked.studies, asked.out)
 except StoreError as problem:
     parser.error(str(problem))
-unknown = [study for study in asked.studies if study not in known]
-if unknown:
-    parser.error(
-        f"{asked.home}: expected studies among {', '.join(known)}, got {', '.join(unknown)}; run "
-        "them, or name others"
-    )
-write(asked.home, asked.studies, asked.out)

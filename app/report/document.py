@@ -3,6 +3,8 @@
 from itertools import combinations
 from pathlib import Path
 
+import duckdb
+
 from app.report.claims import CLAIMS
 from app.report.gallery import Gallery
 from app.report.verdicts import Claim, Finding
@@ -99,12 +101,13 @@ def figure_name(claim: Claim, gallery: Gallery, number: int) -> str:
     return f"{claim.key}-{gallery.study}-{number + 1}.png"
 
 
-def answers(home: Path, studies: list[str]) -> Answers:
-    """Put every claim to every study; studies without the rows for it are left out, unless all.
+def answers(store: duckdb.DuckDBPyConnection, studies: list[str]) -> Answers:
+    """Put every claim to every study of an open store.
 
+    Studies without the rows for a claim are left out of it, unless that were all of them.
     A study that says word for word what one before it says has its trainings, and no own say.
     """
-    galleries = [Gallery(home, study) for study in studies]
+    galleries = [Gallery(store, study) for study in studies]
     answered: Answers = []
     for claim in CLAIMS:
         every = [(gallery, claim.answer(gallery)) for gallery in galleries]
@@ -130,11 +133,11 @@ def text(answered: Answers) -> str:
     )
 
 
-def write(home: Path, studies: list[str], out: Path) -> Path:
+def write(store: duckdb.DuckDBPyConnection, studies: list[str], out: Path) -> Path:
     """Write findings.md and its figures into ``out``; returns the document's path."""
     figures = out / FIGURES
     figures.mkdir(parents=True, exist_ok=True)
-    answered = answers(home, studies)
+    answered = answers(store, studies)
     for claim, found in answered:
         for gallery, finding in found:
             for number, chart in enumerate(finding.charts):

@@ -3,8 +3,8 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
+import duckdb
 import polars as pl
 
 # scipy.stats would take half a second to import.
@@ -12,24 +12,22 @@ from scipy.special import stdtr, stdtrit
 
 from app.selection import EvaluationSet, evaluation_sets, matched, unique_cubes, with_stored_limits
 from store import queries
-from store.connection import reading
 from store.queries.over_seeds import half_width
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The rows of one study in the store of ``home``."""
+    """The rows of one study in an open ``store``: opening it anew costs more than most answers."""
 
-    home: Path
+    store: duckdb.DuckDBPyConnection
     study: str
 
     def ask(self, question: str, *arguments: object) -> pl.DataFrame:
         """Answer a question of ``store.queries`` by its name."""
-        with reading(self.home) as connection:
-            frame: pl.DataFrame = getattr(queries, question)(connection, *arguments)
+        frame: pl.DataFrame = getattr(queries, question)(self.store, *arguments)
         return frame
 
-    @property
+    @cached_property
     def title(self) -> str:
         """How pages call the study."""
         titles = dict(self.ask("studies").select("study", "title").iter_rows())

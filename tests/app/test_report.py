@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 from scipy.stats import ttest_1samp
@@ -16,6 +18,7 @@ from app.report.document import AS_ABOVE, answers, in_common, section, write
 from app.report.gallery import Gallery, Mean, means_of, over_seeds
 from app.report.verdicts import FAILS, HOLDS, PART, UNTOLD, by_contrasts, by_means
 from app.selection import usual_cut
+from store.connection import reading
 from tests.store import cube, replays
 
 
@@ -24,6 +27,17 @@ def mean(value: float, half: float, seeds: int = 5) -> Mean:
 
 
 ONE_SEED = Mean(0.9, None, None, 1)
+
+
+@pytest.fixture
+def store(cube_home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with reading(cube_home) as connection:
+        yield connection
+
+
+@pytest.fixture
+def gallery(store: duckdb.DuckDBPyConnection) -> Gallery:
+    return Gallery(store, cube.STUDY)
 
 
 @pytest.mark.parametrize(
@@ -172,15 +186,15 @@ def test_the_interval_over_seeds_is_students() -> None:
 
 
 def test_every_claim_has_a_section_with_its_verdict_and_figures(
-    cube_home: Path, tmp_path: Path
+    store: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
-    text = write(cube_home, [cube.STUDY], tmp_path).read_text(encoding="utf-8")
+    text = write(store, [cube.STUDY], tmp_path).read_text(encoding="utf-8")
     for claim in CLAIMS:
         section = text.split(f"## {claim.title}\n")[1].split("\n## ")[0]
         assert claim.question in section
         assert section.count(f"The rule, ours: {claim.rule}") == 1
         assert section.count("**Verdict** ") == 1
-    answered = answers(cube_home, [cube.STUDY])
+    answered = answers(store, [cube.STUDY])
     [title] = {gallery.title for _, found in answered for gallery, _ in found}
     verdicts = " | ".join(found[0][1].verdict for _, found in answered)
     assert f"| study | {' | '.join(claim.title for claim, _ in answered)} |" in text
@@ -190,8 +204,10 @@ def test_every_claim_has_a_section_with_its_verdict_and_figures(
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in (tmp_path / "findings").iterdir())
 
 
-def test_a_study_that_says_the_same_as_one_before_it_is_told_once(cube_home: Path) -> None:
-    twice = answers(cube_home, [cube.STUDY] * 2)
+def test_a_study_that_says_the_same_as_one_before_it_is_told_once(
+    store: duckdb.DuckDBPyConnection,
+) -> None:
+    twice = answers(store, [cube.STUDY] * 2)
     asked = [claim.key for claim, found in twice if found[0][1].asked]
     assert len(asked) > 5
     for claim, found in twice:
@@ -202,8 +218,7 @@ def test_a_study_that_says_the_same_as_one_before_it_is_told_once(cube_home: Pat
         assert section(claim, found).count("**Verdict** ") == 1
 
 
-def test_studies_with_trainings_in_common_are_named(cube_home: Path) -> None:
-    gallery = Gallery(cube_home, cube.STUDY)
+def test_studies_with_trainings_in_common_are_named(gallery: Gallery) -> None:
     [told] = in_common([gallery, gallery])
     assert told == f"{gallery.title} and {gallery.title}, {len(gallery.run_ids)}"
     assert in_common([gallery]) == []
@@ -224,8 +239,7 @@ def test_a_study_that_is_not_there_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_figure_and_its_sentence_are_the_rows_of_the_store(cube_home: Path) -> None:
-    gallery = Gallery(cube_home, cube.STUDY)
+def test_a_figure_and_its_sentence_are_the_rows_of_the_store(gallery: Gallery) -> None:
     found = consistency.stable(gallery, "train")
     rows = gallery.ask("consistency_scores", gallery.run_ids, "train")
     scores = rows.filter(
@@ -246,16 +260,15 @@ def test_a_figure_and_its_sentence_are_the_rows_of_the_store(cube_home: Path) ->
     assert f"`stem` {mean:.3f}" in found.said[0]
 
 
-def test_a_claim_without_rows_cannot_be_told(cube_home: Path) -> None:
-    told = {claim.key: found for claim, found in answers(cube_home, [cube.STUDY])}
+def test_a_claim_without_rows_cannot_be_told(store: duckdb.DuckDBPyConnection) -> None:
+    told = {claim.key: found for claim, found in answers(store, [cube.STUDY])}
     [(_, finding)] = told["freezing"]
     assert (finding.verdict, finding.charts) == (UNTOLD, ())
 
 
 def test_recipes_are_judged_by_score_and_nulls_of_every_arm(
-    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery = Gallery(cube_home, cube.STUDY)
     untold = further.robust(gallery)
     assert (untold.verdict, untold.charts) == (UNTOLD, ())
     # The study made by hand has two arms; a sweep of two is judged where that is enough.
@@ -285,15 +298,14 @@ def test_arms_decide_together(words: list[str], verdict: str) -> None:
     assert further.of_arms(words) == verdict
 
 
-def test_collapse_cannot_be_told_of_one_seed_or_an_unfit_run(cube_home: Path) -> None:
-    found = consistency.collapse(Gallery(cube_home, cube.STUDY))
+def test_collapse_cannot_be_told_of_one_seed_or_an_unfit_run(gallery: Gallery) -> None:
+    found = consistency.collapse(gallery)
     assert found.verdict == UNTOLD
     assert "there is one seed of an arm" in found.said[-1]
     assert "on its training set" in found.said[-1]
 
 
-def test_averages_are_held_against_the_last_network(cube_home: Path) -> None:
-    gallery = Gallery(cube_home, cube.STUDY)
+def test_averages_are_held_against_the_last_network(gallery: Gallery) -> None:
     stored = gallery.ask("comparators", gallery.of_arm("true"))
     assert not stored.is_empty()
     found = further.averages(gallery)
@@ -307,9 +319,8 @@ def test_averages_are_held_against_the_last_network(cube_home: Path) -> None:
 
 
 def test_averages_after_the_last_decay_tell_nothing(
-    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery = Gallery(cube_home, cube.STUDY)
     first = gallery.ask("comparators", gallery.of_arm("true"))["first_step"].to_list()[0]
     monkeypatch.setattr(Gallery, "last_decay", lambda gallery, run_id: first)
     found = further.averages(gallery)
@@ -319,13 +330,15 @@ def test_averages_after_the_last_decay_tell_nothing(
     assert "last decay" not in " ".join(further.averages(gallery).said)
 
 
-def test_replay_is_judged_against_its_control(tmp_path: Path, cube_home: Path) -> None:
-    untold = further.replayed(Gallery(cube_home, cube.STUDY))
+def test_replay_is_judged_against_its_control(tmp_path: Path, gallery: Gallery) -> None:
+    untold = further.replayed(gallery)
     assert (untold.verdict, untold.charts) == (UNTOLD, ())
     replays.write(tmp_path)
-    gallery = Gallery(tmp_path, replays.STUDY)
-    found = further.replayed(gallery)
-    rows = gallery.ask("replay", replays.STUDY).filter(
+    with reading(tmp_path) as store:
+        of_replay = Gallery(store, replays.STUDY)
+        found = further.replayed(of_replay)
+        rows = of_replay.ask("replay", replays.STUDY)
+    rows = rows.filter(
         pl.col("source") == "stored", pl.col("network") == "last", pl.col("against") == "control"
     )
     assert found.verdict == by_means(means_of(rows, "difference", "n_pairs"), 0.0, 0.01)
@@ -334,9 +347,8 @@ def test_replay_is_judged_against_its_control(tmp_path: Path, cube_home: Path) -
 
 
 def test_noise_without_both_controls_is_not_judged(
-    cube_home: Path, monkeypatch: pytest.MonkeyPatch
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery = Gallery(cube_home, cube.STUDY)
     tests = gallery.ask("noise_tests", gallery.run_ids)
     one = tests.filter(pl.col("source") != "tensorwise")
     monkeypatch.setattr(Gallery, "ask", lambda gallery, *asked: one)

@@ -4,7 +4,7 @@
 # another visitor's thread, it hasn't got them yet. So it is loaded whole before any chart.
 import pandas  # noqa: F401
 
-from app.charts.beside import barrier, horizon
+from app.charts.beside import average_gains, barrier, horizon
 from app.charts.classes import by_class
 from app.charts.corruptions import corruption_heatmap, corruption_over_time, slopes
 from app.charts.divergences import excess_by_lag
@@ -39,6 +39,7 @@ __all__ = [
     "COLOURINGS",
     "PICKED",
     "accuracy_by_setting",
+    "average_gains",
     "barrier",
     "by_class",
     "checkpoint_curve",

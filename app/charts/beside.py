@@ -1,9 +1,9 @@
-"""What stands beside the score: memory horizons, and barriers between networks."""
+"""What stands beside the score: memory horizons, averages, and barriers between networks."""
 
 import altair as alt
 import polars as pl
 
-from app.charts.style import PANEL, PLOT_SIZE, arm_colour, stroke_legend, title
+from app.charts.style import PANEL, PLOT_SIZE, arm_colour, reference, stroke_legend, title
 
 PATHS = {"parameters": "whole network", "shallow_parameters": "shallow part alone"}
 
@@ -43,6 +43,78 @@ def horizon(horizons: pl.DataFrame, arms: list[str], eps: float) -> alt.LayerCha
             f"May lose {100 * eps:.0f} {'point' if eps == 0.01 else 'points'}",
             "hollow: at least this",
         ),
+    )
+
+
+def average_gains(
+    gains: pl.DataFrame, means: pl.DataFrame, arms: list[str], shown: str
+) -> alt.LayerChart:
+    """Accuracy of averages over late checkpoints minus that of the last network; dashed: zero.
+
+    ``gains``: run, arm, network, gain, accuracy, checkpoints, n; a faint point a run. ``means``:
+    arm, network, gain, gain_low, gain_high, n_seeds, n; bars 95 % over seeds by Student's t, none
+    for one seed. ``shown``: the set, in words.
+    """
+    present = [arm for arm in arms if arm in set(gains["arm"])]
+    ends = [
+        *means["gain_low"].drop_nulls(),
+        *means["gain_high"].drop_nulls(),
+        *gains["gain"],
+        *(-0.01, 0.01),
+    ]
+    x = alt.X(
+        "gain:Q",
+        title="accuracy minus that of the last network",
+        axis=alt.Axis(format="+.1%", tickCount=4),
+        # Whole intervals: a domain that is joined with values would leave out their ends.
+        scale=alt.Scale(domain=[min(ends), max(ends)], nice=True),
+    )
+    row = alt.Y("network:N", title=None, axis=alt.Axis(ticks=False, grid=True))
+    where = {"y": row, "yOffset": alt.YOffset("arm:N", sort=present)}
+    colour = arm_colour(arms, present)
+    runs = (
+        alt.Chart(gains)
+        .mark_point(filled=True, size=25, opacity=0.45)
+        .encode(
+            x=x,
+            color=colour,
+            tooltip=[
+                alt.Tooltip("run:N"),
+                alt.Tooltip("network:N"),
+                alt.Tooltip("accuracy:Q", format=".1%"),
+                alt.Tooltip("gain:Q", format="+.2%"),
+                alt.Tooltip("checkpoints:Q", title="checkpoints averaged"),
+                alt.Tooltip("n:Q", title="examples", format=","),
+            ],
+            **where,
+        )
+    )
+    base = alt.Chart(means).encode(color=colour, **where)
+    bars = (
+        base.transform_filter("isValid(datum.gain_low)")
+        .mark_rule(strokeWidth=1.5)
+        .encode(x=alt.X("gain_low:Q"), x2="gain_high:Q")
+    )
+    middles = base.mark_tick(thickness=3, size=16, opacity=1).encode(
+        x=x,
+        tooltip=[
+            alt.Tooltip("arm:N"),
+            alt.Tooltip("network:N"),
+            alt.Tooltip("gain:Q", title="gain, mean over seeds", format="+.2%"),
+            alt.Tooltip("gain_low:Q", title="95 % over seeds, from", format="+.2%"),
+            alt.Tooltip("gain_high:Q", title="to", format="+.2%"),
+            alt.Tooltip("n_seeds:Q", title="seeds"),
+            alt.Tooltip("n:Q", title="examples", format=","),
+        ],
+    )
+    zero = reference(x=0)
+    several = max(means["n_seeds"].to_list()) > 1
+    told = "points: runs; bars: 95 % over seeds (t)" if several else "one seed: no interval"
+    return alt.layer(zero, bars, runs, middles).properties(
+        autosize=PLOT_SIZE,
+        width=PANEL,
+        height=alt.Step(20),
+        title=title(f"What averages gain, {shown}", told),
     )
 
 

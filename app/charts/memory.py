@@ -4,7 +4,7 @@ import altair as alt
 import polars as pl
 
 from app.charts.matrices import SCHEME, matrix
-from app.charts.style import ARM_COLOURS, PANEL, PLOT_SIZE, QUIET, arm_colour, title
+from app.charts.style import ARM_COLOURS, PANEL, PLOT_SIZE, QUIET, arm_colour, reference, title
 
 # The two ends of the blue-orange scale of differences.
 GAINED, LOST = "#3b7cb5", "#e0822b"
@@ -112,7 +112,7 @@ def flips_by_lag(cells: pl.DataFrame, most: float, name: str, variance: str) -> 
             *_counted(),
         ],
     )
-    zero = alt.Chart().mark_rule(aria=False, color=QUIET).encode(y=alt.YDatum(0))
+    zero = reference(y=0, dash=(1, 0))
     return alt.layer(bars, zero, limits, dots).properties(
         autosize=PLOT_SIZE,
         width=PANEL,
@@ -151,9 +151,7 @@ def share_by_lag(cells: pl.DataFrame, arms: list[str], variance: str) -> alt.Lay
             *_counted(),
         ],
     )
-    present = (
-        alt.Chart().mark_rule(aria=False, color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))
-    )
+    present = reference(x=0)
     return alt.layer(present, band, lines).properties(
         autosize=PLOT_SIZE,
         width=PANEL,
@@ -239,7 +237,7 @@ def gap_by_lag(gaps: pl.DataFrame, name: str, variance: str, limits: list[float]
             *_counted(),
         ],
     )
-    zero = alt.Chart().mark_rule(aria=False, color=QUIET, strokeDash=[3, 3]).encode(y=alt.YDatum(0))
+    zero = reference(y=0)
     return alt.layer(zero, bars, dots).properties(
         autosize=PLOT_SIZE,
         width=PANEL,

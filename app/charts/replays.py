@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import ARM_COLOURS, PLOT_SIZE, QUIET, title
+from app.charts.style import ARM_COLOURS, PLOT_SIZE, reference, title
 
 WIDTH = 170
 LABEL = 140
@@ -43,7 +43,7 @@ def replay_forest(rows: pl.DataFrame, heading: str) -> alt.LayerChart:
         # Whole intervals: a domain that is joined with values would leave out their ends.
         scale=alt.Scale(domain=[min(ends), max(ends)], nice=True),
     )
-    zero = alt.Chart().mark_rule(aria=False, color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))
+    zero = reference(x=0)
     bars = (
         base.transform_filter("isValid(datum.difference_low)")
         .mark_rule(strokeWidth=1.5)

@@ -5,7 +5,7 @@ import textwrap
 import altair as alt
 import polars as pl
 
-from app.charts.style import QUIET, arm_colour, title
+from app.charts.style import arm_colour, reference, title
 
 LABEL_CHARACTERS = 30
 ROW = 62
@@ -136,7 +136,7 @@ def excess_forest(
             alt.Tooltip("n:Q", title="examples", format=","),
         ],
     )
-    zero = alt.Chart().mark_rule(aria=False, color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))
+    zero = reference(x=0)
     return alt.layer(zero, bars, dots).properties(
         height=ROW * len(rows) + AROUND,
         title=title(

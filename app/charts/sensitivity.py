@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from app.charts.style import ARM_COLOURS, PLOT_SIZE, QUIET, title
+from app.charts.style import ARM_COLOURS, PLOT_SIZE, QUIET, reference, title
 
 ROW = 22
 # With the labels at its left, and a word at its right, a plot fits a page 390 pixels wide.
@@ -73,11 +73,7 @@ def score_forest(
         axis=alt.Axis(format=".2~f", tickCount=4),
         scale=_domain(rows, 0, 1),
     )
-    rule = (
-        alt.Chart()
-        .mark_rule(aria=False, color=QUIET, strokeDash=[3, 3])
-        .encode(x=alt.XDatum(least))
-    )
+    rule = reference(x=least)
     bars = base.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q"), x2="high:Q")
     marks = base.mark_point(filled=True, size=60, opacity=1).encode(
         x=x,
@@ -110,12 +106,9 @@ def difference_forest(
         # Zero is always in sight: it is what a difference is held against.
         scale=_domain(rows, 0, 0.05),
     )
-    layers = [
-        alt.Chart().mark_rule(aria=False, color=QUIET, strokeDash=[3, 3]).encode(x=alt.XDatum(0))
-    ]
+    layers = [reference(x=0)]
     if least is not None:
-        quiet = alt.Chart().mark_rule(aria=False, color=QUIET, strokeDash=[1, 3])
-        layers.append(quiet.encode(x=alt.XDatum(least)))
+        layers.append(reference(x=least, dash=(1, 3)))
     layers.append(base.mark_rule(strokeWidth=1.5).encode(x=alt.X("low:Q"), x2="high:Q"))
     layers.append(
         base.mark_point(filled=True, size=50, opacity=1).encode(x=x, tooltip=_tooltip(axis, "+.3f"))

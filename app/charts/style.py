@@ -1,7 +1,7 @@
 """What all charts share: sizes, colours, names of metrics, labels of epochs."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import altair as alt
 import polars as pl
@@ -25,6 +25,7 @@ ARM_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
 # The same six, then four found by search: any two of the ten stay apart in normal sight, protanopia
 # and deuteranopia (a test holds them to it). A class has the colour of its number on every page.
 CLASS_COLOURS = [*ARM_COLOURS, "#884444", "#AA7744", "#88CCAA", "#CCBB66"]
+ONE_ROW = pl.DataFrame({"row": [0]})
 METRIC_NAMES = {
     "accuracy": "accuracy",
     "agreement": "agreement with the later network",
@@ -57,6 +58,18 @@ def title(text: str, subtitle: str | list[str] = "") -> alt.TitleParams:
     # A run's name may be of any length; the picture keeps its size.
     text = shortened(text, LONGEST_TITLE)
     return alt.TitleParams(text, subtitle=subtitle, anchor="start")
+
+
+def reference(
+    *, x: float | None = None, y: float | None = None, dash: Sequence[int] = (3, 3)
+) -> alt.Chart:
+    """Return a quiet line across the plot at ``x`` or ``y``: where nothing differs, or a bar.
+
+    It has a row of its own: the one that Altair gives charts without data would not be among the
+    frames that a browser gets (``app.drawn``).
+    """
+    at = {"x": alt.XDatum(x)} if x is not None else {"y": alt.YDatum(y)}
+    return alt.Chart(ONE_ROW).mark_rule(aria=False, color=QUIET, strokeDash=list(dash)).encode(**at)
 
 
 def stroke_legend(

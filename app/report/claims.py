@@ -17,7 +17,7 @@ from app.report.further import (
     AVERAGES_RULE,
     RECIPES_RULE,
     REPLAY_RULE,
-    averages,
+    averaged,
     replayed,
     robust,
 )
@@ -87,7 +87,7 @@ CLAIMS = (
         "8. Averages of checkpoints",
         "Do the mean of late weights (SWA) and of late predictions do better than the last "
         "network, as implicit augmentation over time would suggest?",
-        averages,
+        averaged,
         AVERAGES_RULE,
     ),
     Claim(

@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from app import charts, replays, sensitivity
-from app.report.gallery import Gallery, means_of, over_seeds
+from app import averages, charts, replays, sensitivity
+from app.report.gallery import Gallery, means_of
 from app.report.verdicts import FAILS, HOLDS, LEAST_COST, PART, UNTOLD, Finding, by_means, nothing
 from app.selection import usual_cut
 from featdyn_engine.domain import CONTROLS
@@ -102,7 +102,7 @@ def of_arms(words: list[str]) -> str:
     return FAILS if all(word == "doesn't" for word in words) else UNTOLD
 
 
-def averages(gallery: Gallery) -> Finding:
+def averaged(gallery: Gallery) -> Finding:
     """Accuracy of SWA and of the ensemble of late checkpoints minus the last network's, by run."""
     arm = gallery.arms[0]
     stored = gallery.ask("comparators", gallery.of_arm(arm)).filter(
@@ -110,31 +110,23 @@ def averages(gallery: Gallery) -> Finding:
     )
     if stored.is_empty():
         return nothing("No average of checkpoints was computed.")
-    last = stored.filter(pl.col("comparator") == "last").select(
-        "run_id", "eval_id", pl.col("accuracy").alias("last")
-    )
-    gains = stored.filter(pl.col("comparator") != "last").join(last, on=["run_id", "eval_id"])
-    means = {
-        comparator: over_seeds(
-            gains.filter(pl.col("comparator") == comparator)
-            .with_columns((pl.col("accuracy") - pl.col("last")).alias("gain"))
-            .group_by("run_id", maintain_order=True)
-            .agg(pl.col("gain").mean())["gain"]
-        )
-        for comparator in gains["comparator"].unique(maintain_order=True).to_list()
-    }
-    first = min(gains["first_step"].to_list())
-    decay = gallery.last_decay(gains["run_id"][0])
+    gained = gallery.named(averages.gains(stored))
+    of_arm = averages.over_seeds(gained)
+    means = means_of(of_arm, "gain")
+    first = min(gained["first_step"].to_list())
+    decay = gallery.last_decay(gained["run_id"][0])
     still = decay is not None and first >= decay
+    told = [f"{name} {mean.points}" for name, mean in zip(of_arm["network"], means, strict=True)]
     said = [
         f"Test accuracy minus that of the last network, paired by seed ({arm}, "
         f"n = {stored['n'][0]:,}, {max(stored['checkpoints'].to_list())} checkpoints from step "
-        f"{first:,} on): {'; '.join(f'{name} {mean.points}' for name, mean in means.items())}.",
+        f"{first:,} on): {'; '.join(told)}.",
     ]
     if still:
         said.append(f"The last decay is at step {decay:,}: it can't be told from these.")
-    verdict = UNTOLD if still else by_means(list(means.values()), 0.0, LEAST_COST)
-    return Finding(tuple(said), verdict)
+    verdict = UNTOLD if still else by_means(means, 0.0, LEAST_COST)
+    chart = charts.average_gains(gained, of_arm, gallery.arms, "test set")
+    return Finding(tuple(said), verdict, (chart,))
 
 
 def replayed(gallery: Gallery) -> Finding:

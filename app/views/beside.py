@@ -5,28 +5,21 @@ from functools import partial
 import polars as pl
 import streamlit as st
 
-from app import charts
+from app import averages, charts
 from app.cached import ask
+from app.exports import Provenance
 from app.views.figure import figure
 from app.views.scene import Scene
 from app.words import plain
-
-COMPARATORS = {
-    "last": "last checkpoint",
-    "swa": "SWA",
-    "ensemble": "ensemble",
-}
 
 
 def tabs(scene: Scene) -> None:
     """Draw all three in tabs, to keep the page calm."""
     st.subheader("Beside the score", anchor=False)
-    memory, averages, paths = st.tabs(
-        ["Memory horizon", "Averages over checkpoints", "Connectivity"]
-    )
+    memory, means, paths = st.tabs(["Memory horizon", "Averages over checkpoints", "Connectivity"])
     with memory:
         _horizons(scene)
-    with averages:
+    with means:
         _comparators(scene)
     with paths:
         _connectivity(scene)
@@ -84,10 +77,35 @@ def _comparators(scene: Scene) -> None:
     in_order = scene.named(stored).sort(
         pl.col("run_id").cast(pl.Enum(scene.run_ids)),
         "eval_id",
-        pl.col("comparator").cast(pl.Enum(list(COMPARATORS))),
+        pl.col("comparator").cast(pl.Enum(list(averages.NETWORKS))),
     )
+    with st.container(horizontal=True, gap="medium"):
+        for (split, corruption, severity), of_set in averages.gains(in_order).group_by(
+            "split", "corruption", "severity", maintain_order=True
+        ):
+            clean = corruption == "none"
+            shown = f"{split} set" + ("" if clean else f", {corruption} {severity}")
+            means = averages.over_seeds(of_set)
+            figure(
+                partial(charts.average_gains, of_set, means, scene.arm_names, shown),
+                of_set,
+                about=(
+                    "How much more accurate the mean of late weights (SWA) and the mean of late "
+                    "predicted probabilities (ensemble) are than the last network alone, on the "
+                    "same examples. A splice has to stand beside these: they need no splicing."
+                ),
+                name=f"what averages gain, {shown}",
+                provenance=Provenance(
+                    scene.study,
+                    scene.run_ids,
+                    ("comparators",),
+                    f"{shown}, n = {max(of_set['n'].to_list()):,}. Null: 0, the last network. "
+                    "Paired by run; 95 % over seeds (Student's t), no interval for one seed. SWA: "
+                    "BatchNorm estimated anew.",
+                ),
+            )
     table = in_order.select(
-        pl.col("comparator").replace(COMPARATORS).alias("network"),
+        pl.col("comparator").replace(averages.NETWORKS).alias("network"),
         (100 * pl.col("accuracy")).alias("accuracy"),
         (100 * pl.col("accuracy_low")).alias("from"),
         (100 * pl.col("accuracy_high")).alias("to"),

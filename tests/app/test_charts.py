@@ -14,6 +14,7 @@ from PIL import Image
 
 from app import charts
 from app.charts.scores import row_label
+from app.charts.style import reference
 
 STEPS = [0, 5, 10]
 ROOT = Path(__file__).parents[2]
@@ -397,6 +398,50 @@ def test_barriers_tell_the_whole_network_from_the_shallow_part() -> None:
     rows = next(iter(spec["datasets"].values()))
     assert [row["moves"] for row in rows] == ["whole network", "shallow part alone"]
     assert spec["layer"][0]["encoding"]["strokeDash"]["field"] == "moves"
+
+
+def test_a_reference_line_has_a_row_of_its_own() -> None:
+    for place, axis in (({"x": 0.5}, "x"), ({"y": 0}, "y")):
+        spec = reference(**place).to_dict()
+        assert spec["encoding"][axis] == {"datum": place[axis]}
+        assert len(spec["datasets"][spec["data"]["name"]]) == 1
+
+
+def test_gains_of_averages_are_points_of_runs_under_whole_intervals_over_seeds() -> None:
+    gains = pl.DataFrame(
+        {
+            "run": ["a0", "a1", "b0"],
+            "arm": ["a", "a", "b"],
+            "network": "SWA",
+            "gain": [0.02, 0.04, -0.01],
+            "accuracy": 0.5,
+            "checkpoints": 3,
+            "n": 100,
+        }
+    )
+    means = pl.DataFrame(
+        {
+            "arm": ["a", "b"],
+            "network": "SWA",
+            "gain": [0.03, -0.01],
+            "gain_low": [-0.1, None],
+            "gain_high": [0.16, None],
+            "n_seeds": [2, 1],
+            "n": 100,
+        }
+    )
+    spec = charts.average_gains(gains, means, ["a", "b"], "test set").to_dict()
+    zero, bars, runs, middles = spec["layer"]
+    assert zero["encoding"]["x"] == {"datum": 0}
+    # Of one seed there is a point, and no bar.
+    assert bars["transform"] == [{"filter": "isValid(datum.gain_low)"}]
+    assert runs["encoding"]["x"]["scale"]["domain"] == [-0.1, 0.16]
+    assert [row["run"] for row in spec["datasets"][runs["data"]["name"]]] == ["a0", "a1", "b0"]
+    assert spec["datasets"][middles["data"]["name"]][0]["gain"] == 0.03
+    assert spec["title"]["subtitle"] == "points: runs; bars: 95 % over seeds (t)"
+    alone = charts.average_gains(gains[2:], means[1:], ["a", "b"], "test set").to_dict()
+    assert alone["title"]["subtitle"] == "one seed: no interval"
+    assert alone["layer"][2]["encoding"]["color"]["legend"]["values"] == ["b"]
 
 
 def test_names_of_arms_that_are_too_long_for_a_phone_stand_below_each_other() -> None:

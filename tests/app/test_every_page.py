@@ -4,6 +4,7 @@ import fcntl
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -47,6 +48,18 @@ def test_a_full_store_draws_without_exception_or_warning(
     assert not test.exception
     assert not test.warning
     assert test.header[0].value
+    for chart in test.get("vega_lite_chart"):
+        sent = {dataset.name for dataset in chart.proto.datasets}
+        assert {each["name"] for each in data_of_marks(json.loads(chart.proto.spec), {})} <= sent
+
+
+def data_of_marks(spec: dict[str, Any], around: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what each mark of a chart is drawn from."""
+    data = spec.get("data", around)
+    parts = [part for kind in ("layer", "hconcat", "vconcat") for part in spec.get(kind, [])]
+    if not parts and "spec" in spec:
+        parts = [spec["spec"]]
+    return [each for part in parts for each in data_of_marks(part, data)] if parts else [data]
 
 
 STUDY = {"study": cube.STUDY}

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
+from scipy import stats
 from scipy.stats import ttest_1samp
 
 from app.findings import Contrast
@@ -306,16 +307,15 @@ def test_collapse_cannot_be_told_of_one_seed_or_an_unfit_run(gallery: Gallery) -
 
 
 def test_averages_are_held_against_the_last_network(gallery: Gallery) -> None:
-    stored = gallery.ask("comparators", gallery.of_arm("true"))
-    assert not stored.is_empty()
-    found = further.averages(gallery)
-    of_test = stored.filter(pl.col("split") == "test", pl.col("corruption") == "none")
-    of = {
-        name: of_test.filter(pl.col("comparator") == name)["accuracy"].to_numpy().mean()
-        for name in ("swa", "last")
-    }
-    gain = of["swa"] - of["last"]
-    assert f"swa {100 * gain:+.1f} points" in found.said[0]
+    found = further.averaged(gallery)
+    swa, ensemble = cube.RIGHT["swa"] + 0.5, cube.RIGHT["ensemble"]
+    gains = [100 * (right - cube.RIGHT["last"]) / cube.N for right in (ensemble, swa)]
+    half = 100 * 0.5 / cube.N * stats.t.ppf(0.975, 1)
+    assert (
+        f"ensemble {gains[0]:+.1f} points ({gains[0]:+.1f} to {gains[0]:+.1f}, 95 % over 2 seeds); "
+        f"SWA {gains[1]:+.1f} points ({gains[1] - half:+.1f} to {gains[1] + half:+.1f}, 95 %"
+    ) in found.said[0]
+    assert len(found.charts) == 1
 
 
 def test_averages_after_the_last_decay_tell_nothing(
@@ -323,11 +323,11 @@ def test_averages_after_the_last_decay_tell_nothing(
 ) -> None:
     first = gallery.ask("comparators", gallery.of_arm("true"))["first_step"].to_list()[0]
     monkeypatch.setattr(Gallery, "last_decay", lambda gallery, run_id: first)
-    found = further.averages(gallery)
+    found = further.averaged(gallery)
     assert found.verdict == UNTOLD
     assert f"the last decay is at step {first}" in found.said[-1].lower()
     monkeypatch.setattr(Gallery, "last_decay", lambda gallery, run_id: first + 1)
-    assert "last decay" not in " ".join(further.averages(gallery).said)
+    assert "last decay" not in " ".join(further.averaged(gallery).said)
 
 
 def test_replay_is_judged_against_its_control(tmp_path: Path, gallery: Gallery) -> None:

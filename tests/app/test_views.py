@@ -211,6 +211,7 @@ def test_everything_the_store_holds_has_its_picture(
         *runs,
         "May lose 1 point",
         "May lose 5 points",
+        "What averages gain, test set",
         "Barrier of the loss",
     ]
     text = text_of(test)

@@ -102,6 +102,8 @@ def test_a_store_with_everything_draws_each_picture_with_its_colours(
         chart.scroll_into_view_if_needed()
         page.wait_for_timeout(300)
         assert any(is_there(*colour) for colour in colours_of(chart))
+    # Where nothing differs: dashed, behind the forest of excesses.
+    assert page.locator(".role-mark [stroke-dasharray='3,3']").count() > 0
 
 
 def choose(page: Any, name: str, option: re.Pattern[str]) -> None:

@@ -16,12 +16,12 @@ asked = parser.parse_args()
 try:
     with reading(asked.home) as store:
         known = queries.studies(store)["study"].to_list()
-        unknown = [study for study in asked.studies if study not in known]
-        if unknown:
-            parser.error(
-                f"{asked.home}: expected studies among {', '.join(known)}, got "
-                f"{', '.join(unknown)}; run them, or name others"
-            )
-        write(store, asked.studies, asked.out)
+    unknown = [study for study in asked.studies if study not in known]
+    if unknown:
+        parser.error(
+            f"{asked.home}: expected studies among {', '.join(known)}, got "
+            f"{', '.join(unknown)}; run them, or name others"
+        )
+    write(asked.home, asked.studies, asked.out)
 except StoreError as problem:
     parser.error(str(problem))

@@ -8,6 +8,7 @@ import duckdb
 from app.report.claims import CLAIMS
 from app.report.gallery import Gallery
 from app.report.verdicts import Claim, Finding
+from store.connection import reading
 
 FIGURES = "findings"
 # Instead of a verdict, where a study's rows for a claim are those of a study before it.
@@ -133,16 +134,19 @@ def text(answered: Answers) -> str:
     )
 
 
-def write(store: duckdb.DuckDBPyConnection, studies: list[str], out: Path) -> Path:
+def write(home: Path, studies: list[str], out: Path) -> Path:
     """Write findings.md and its figures into ``out``; returns the document's path."""
+    with reading(home) as store:
+        answered = answers(store, studies)
+        told = text(answered)
     figures = out / FIGURES
     figures.mkdir(parents=True, exist_ok=True)
-    answered = answers(store, studies)
+    # Pictures take a minute, and whoever writes to the store waits for its readers.
     for claim, found in answered:
         for gallery, finding in found:
             for number, chart in enumerate(finding.charts):
                 path = figures / figure_name(claim, gallery, number)
                 chart.save(str(path), scale_factor=SCALE)
     document = out / "findings.md"
-    document.write_text(text(answered), encoding="utf-8")
+    document.write_text(told, encoding="utf-8")
     return document

@@ -5,7 +5,7 @@ import polars as pl
 from app import averages, charts, replays, sensitivity
 from app.report.gallery import Gallery, means_of
 from app.report.verdicts import FAILS, HOLDS, LEAST_COST, PART, UNTOLD, Finding, by_means, nothing
-from app.selection import usual_cut
+from app.selection import evaluation_sets, usual_cut
 from featdyn_engine.domain import CONTROLS
 
 # Two arms are a contrast of their own; a sweep has more.
@@ -108,9 +108,11 @@ def averaged(gallery: Gallery) -> Finding:
     stored = gallery.ask("comparators", gallery.of_arm(arm)).filter(
         pl.col("split") == "test", pl.col("corruption") == "none"
     )
-    if stored.is_empty():
-        return nothing("No average of checkpoints was computed.")
     gained = gallery.named(averages.gains(stored))
+    if gained.is_empty():
+        return nothing("No average of checkpoints was computed.")
+    # Another study of the same runs may have averaged on other images: the largest set comes first.
+    gained = gained.filter(pl.col("eval_id").is_in(evaluation_sets(gained)[0].eval_ids))
     of_arm = averages.over_seeds(gained)
     means = means_of(of_arm, "gain")
     first = min(gained["first_step"].to_list())
@@ -119,8 +121,8 @@ def averaged(gallery: Gallery) -> Finding:
     told = [f"{name} {mean.points}" for name, mean in zip(of_arm["network"], means, strict=True)]
     said = [
         f"Test accuracy minus that of the last network, paired by seed ({arm}, "
-        f"n = {stored['n'][0]:,}, {max(stored['checkpoints'].to_list())} checkpoints from step "
-        f"{first:,} on): {'; '.join(told)}.",
+        f"n = {gained['n'][0]:,}, {max(gained['checkpoints'].to_list())} checkpoints from step "
+        f"{first:,} on; BatchNorm of SWA estimated anew, others' own): {'; '.join(told)}.",
     ]
     if still:
         said.append(f"The last decay is at step {decay:,}: it can't be told from these.")

@@ -5,9 +5,10 @@ from functools import partial
 import polars as pl
 import streamlit as st
 
-from app import averages, charts
+from app import averages, charts, controls
 from app.cached import ask
 from app.exports import Provenance
+from app.selection import EvaluationSet, evaluation_sets
 from app.views.figure import figure
 from app.views.scene import Scene
 from app.words import plain
@@ -79,31 +80,7 @@ def _comparators(scene: Scene) -> None:
         "eval_id",
         pl.col("comparator").cast(pl.Enum(list(averages.NETWORKS))),
     )
-    with st.container(horizontal=True, gap="medium"):
-        for (split, corruption, severity), of_set in averages.gains(in_order).group_by(
-            "split", "corruption", "severity", maintain_order=True
-        ):
-            clean = corruption == "none"
-            shown = f"{split} set" + ("" if clean else f", {corruption} {severity}")
-            means = averages.over_seeds(of_set)
-            figure(
-                partial(charts.average_gains, of_set, means, scene.arm_names, shown),
-                of_set,
-                about=(
-                    "How much more accurate the mean of late weights (SWA) and the mean of late "
-                    "predicted probabilities (ensemble) are than the last network alone, on the "
-                    "same examples. A splice has to stand beside these: they need no splicing."
-                ),
-                name=f"what averages gain, {shown}",
-                provenance=Provenance(
-                    scene.study,
-                    scene.run_ids,
-                    ("comparators",),
-                    f"{shown}, n = {max(of_set['n'].to_list()):,}. Null: 0, the last network. "
-                    "Paired by run; 95 % over seeds (Student's t), no interval for one seed. SWA: "
-                    "BatchNorm estimated anew.",
-                ),
-            )
+    _gains(scene, averages.gains(in_order))
     table = in_order.select(
         pl.col("comparator").replace(averages.NETWORKS).alias("network"),
         (100 * pl.col("accuracy")).alias("accuracy"),
@@ -133,6 +110,48 @@ def _comparators(scene: Scene) -> None:
         "What averages over late checkpoints reach without any splice. SWA: mean of the weights; "
         "ensemble: mean of the predicted probabilities; from, to: 95 % over examples (Wilson)."
     )
+
+
+def _gains(scene: Scene, gained: pl.DataFrame) -> None:
+    """Draw what averages gain on one set of images, chosen where there are several."""
+    sets = {each.key: each for each in evaluation_sets(gained)}
+    if not sets:
+        return
+    key = next(iter(sets))
+    if len(sets) > 1:
+        key = controls.select(
+            "Averages on", "averages_on", list(sets), key, lambda one: _set_in_words(sets[one])
+        )
+    of_set = gained.filter(pl.col("eval_id").is_in(sets[key].eval_ids))
+    shown = _set_in_words(sets[key])
+    figure(
+        partial(
+            charts.average_gains,
+            of_set,
+            averages.over_seeds(of_set),
+            scene.arm_names,
+            f"{sets[key].split} set",
+        ),
+        of_set,
+        about=(
+            "How much more accurate the mean of late weights (SWA) and the mean of late predicted "
+            "probabilities (ensemble) are than the last network alone, on the same examples. A "
+            "splice has to stand beside these: they need no splicing."
+        ),
+        name="what averages gain",
+        at=shown,
+        provenance=Provenance(
+            scene.study,
+            scene.run_ids,
+            ("comparators",),
+            f"{shown}. Null: 0, the last network. Paired by run; 95 % over seeds (Student's t), no "
+            "interval for one seed. BatchNorm of SWA estimated anew, others' own.",
+        ),
+    )
+
+
+def _set_in_words(shown: EvaluationSet) -> str:
+    return f"{shown.split} set: {shown.title}"
 
 
 def _connectivity(scene: Scene) -> None:

@@ -31,6 +31,7 @@ kind = "consistency"
 kind = "controls"
 controls = ["other_seed", "other_example", "random_parameters"]"""
 
+NOT_COMPARED = "no arm of this study has random labels or permuted pixels beside one of true labels"
 ABOUT_MATCHED = {
     "own_accuracy": (
         "What an earlier shallow part retains under the final deep part, against how accurate that "
@@ -41,6 +42,18 @@ ABOUT_MATCHED = {
         "What an earlier shallow part retains under the final deep part, against how far its "
         "features still had to move, a line a run, coloured by its share of random labels. A lower "
         "line keeps less at an equal distance."
+    ),
+}
+ABOUT_NULLS = {
+    "own_accuracy": (
+        "What an earlier shallow part retains under the final deep part, against how accurate that "
+        "earlier network was itself, a line a run. Grey: the nulls. Where a line lies within a "
+        "band, that null does as well."
+    ),
+    "displacement": (
+        "What an earlier shallow part retains under the final deep part, against how far its "
+        "features still had to move, a line a run. Grey: the nulls. Where a line lies within a "
+        "band, that null does as well."
     ),
 }
 
@@ -57,16 +70,13 @@ def render() -> None:
         arm = _arm_with_nulls(scene)
         if arm is None:
             st.info(
-                "No arm of this study has random labels or permuted pixels beside one of true "
-                "labels, and none has nulls on this set at this cut. A study asks for both so:"
+                f"{NOT_COMPARED.capitalize()}, and none has nulls on this set at this cut. "
+                "A study asks for both so:"
             )
             st.code(EXAMPLE, language=None)
             return
         compared = rules.Supervision({arm: arm}, {})
-        st.caption(
-            f"{plain(arm)} beside its nulls alone: no arm of this study has random labels or "
-            "permuted pixels."
-        )
+        st.caption(f"{plain(arm)} beside its nulls alone: {NOT_COMPARED}.")
     cells = scene.cells().filter(pl.col("cut") == scene.cut)
     points = scene.points(cells) if not cells.is_empty() else pl.DataFrame()
     if not points.is_empty():
@@ -131,6 +141,8 @@ def _pictures(
     # Of one arm: those of random labels are others, and a band over all would be of none.
     first = next(iter(noise))
     nulls = _nulls(scene, set(points.filter(pl.col("arm") == first)["run_id"]))
+    alone = len(compared.arms) == 1
+    about, beside = (ABOUT_NULLS, "nulls") if alone else (ABOUT_MATCHED, "share of random labels")
     with st.container(horizontal=True, gap="medium"):
         for matched_by in findings.MATCHED_BY:
             if points[matched_by].null_count() < len(points):
@@ -138,9 +150,8 @@ def _pictures(
                 figure(
                     partial(charts.retention_by_noise, points, bands, matched_by, noise, permuted),
                     rules.with_nulls(points, bands),
-                    about=ABOUT_MATCHED[matched_by],
-                    name="retention by share of random labels against "
-                    f"{matched_by.replace('_', ' ')}",
+                    about=about[matched_by],
+                    name=f"retention by {beside} against {matched_by.replace('_', ' ')}",
                     provenance=scene.provenance(
                         *("matched_points", "retentions", "arm_settings"),
                         n=max(points["n"].to_list()),
@@ -149,8 +160,8 @@ def _pictures(
                         "training each.",
                     ),
                 )
-        scores = _scores(scene, of_arms)
-        if len(compared.arms) > 1 and not scores.is_empty():
+        scores = pl.DataFrame() if alone else _scores(scene, of_arms)
+        if not scores.is_empty():
             figure(
                 partial(charts.score_by_noise, scores, scene.measure),
                 scores,

@@ -109,14 +109,19 @@ def horizons(connection: duckdb.DuckDBPyConnection, run_ids: list[str], split: s
 
 
 def comparators(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> pl.DataFrame:
-    """List what splices are compared with: mean of weights, mean of probabilities, last network."""
+    """List what splices are compared with: mean of weights, mean of probabilities, last network.
+
+    With the columns that say which images a set holds, as in ``evaluation_sets``, in its order.
+    """
     return frame(
         connection,
         """
-        SELECT c.*, e.corruption, e.severity
+        SELECT c.*, e.dataset, e.classes, e.labels, e.corruption, e.severity,
+               coalesce(e.config ->> 'subset_seed', '0') AS subset
         FROM comparators AS c JOIN evaluations AS e USING (eval_id)
         WHERE c.run_id IN (SELECT unnest(?))
-        ORDER BY c.run_id, c.split, c.eval_id, c.comparator
+        ORDER BY c.split DESC, e.corruption <> 'none', e.corruption, e.severity, c.n DESC,
+                 e.dataset, e.labels, subset, c.run_id, c.eval_id, c.comparator
         """,
         [run_ids],
     )

@@ -31,6 +31,10 @@ def test_a_gain_is_over_the_same_run_on_the_same_examples() -> None:
     assert "last" not in found["comparator"].to_list()
 
 
+def test_without_a_last_network_there_is_no_gain() -> None:
+    assert averages.gains(stored("a", "clean", swa=0.6)).is_empty()
+
+
 def test_limits_are_students_over_runs_and_absent_for_one() -> None:
     gains = [0.01, 0.03, 0.08]
     rows = [

@@ -165,19 +165,20 @@ def test_nulls_are_those_of_one_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "limit over examples of 3 runs." in text_of(test)
 
 
-def of_true_labels(home: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def of_equal_labels(noise: float, home: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with reading(home) as connection:
         arms = queries.arm_settings(connection, cube.STUDY)
-    plain = arms.with_columns(pl.lit(0.0).alias("label_noise"))
+    plain = arms.with_columns(pl.lit(noise).alias("label_noise"))
     monkeypatch.setattr("store.queries.arm_settings", lambda *_: plain)
     # A home of its own, as answers are kept by home.
     return Path(shutil.copytree(home, copy))
 
 
-def test_without_random_labels_an_arm_stands_beside_its_nulls(
-    cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_where_nothing_is_to_be_compared_an_arm_stands_beside_its_nulls(
+    noise: float, cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = of_true_labels(cube_home, tmp_path / "home", monkeypatch)
+    home = of_equal_labels(noise, cube_home, tmp_path / "home", monkeypatch)
     test = opened("labels", home, monkeypatch, split="test", cut="stem")
     assert not test.exception
     assert not test.code
@@ -206,7 +207,7 @@ def test_of_several_arms_with_nulls_one_is_chosen(monkeypatch: pytest.MonkeyPatc
 def test_with_neither_random_labels_nor_nulls_the_page_says_what_to_write(
     cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = of_true_labels(cube_home, tmp_path / "home", monkeypatch)
+    home = of_equal_labels(0.0, cube_home, tmp_path / "home", monkeypatch)
     stored = queries.retentions
     monkeypatch.setattr(
         "store.queries.retentions", lambda *asked: stored(*asked).filter(control="none")

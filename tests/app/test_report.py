@@ -187,9 +187,9 @@ def test_the_interval_over_seeds_is_students() -> None:
 
 
 def test_every_claim_has_a_section_with_its_verdict_and_figures(
-    store: duckdb.DuckDBPyConnection, tmp_path: Path
+    cube_home: Path, store: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
-    text = write(store, [cube.STUDY], tmp_path).read_text(encoding="utf-8")
+    text = write(cube_home, [cube.STUDY], tmp_path).read_text(encoding="utf-8")
     for claim in CLAIMS:
         section = text.split(f"## {claim.title}\n")[1].split("\n## ")[0]
         assert claim.question in section
@@ -316,6 +316,20 @@ def test_averages_are_held_against_the_last_network(gallery: Gallery) -> None:
         f"SWA {gains[1]:+.1f} points ({gains[1] - half:+.1f} to {gains[1] + half:+.1f}, 95 %"
     ) in found.said[0]
     assert len(found.charts) == 1
+
+
+def test_averages_on_other_images_are_not_pooled(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = gallery.ask("comparators", gallery.of_arm("true"))
+    smaller = stored.with_columns(
+        pl.lit("z" * 12).alias("eval_id"),
+        pl.lit(10, pl.Int64).alias("n"),
+        (pl.col("comparator") == "swa").cast(pl.Float64).alias("accuracy"),
+    )
+    alone = further.averaged(gallery)
+    monkeypatch.setattr(Gallery, "ask", lambda gallery, *asked: pl.concat([stored, smaller]))
+    assert further.averaged(gallery).said == alone.said
 
 
 def test_averages_after_the_last_decay_tell_nothing(

@@ -133,8 +133,8 @@ QUESTIONS: dict[str, tuple[tuple[Any, ...], str, list[str]]] = {
     "comparators": (
         OF_RUNS,
         "run_id eval_id split comparator first_step last_step checkpoints norm n correct accuracy "
-        "loss accuracy_low accuracy_high corruption severity",
-        ["run_id", "split", "eval_id", "comparator"],
+        "loss accuracy_low accuracy_high dataset classes labels corruption severity subset",
+        ["run_id", "eval_id", "comparator"],
     ),
     "prediction_pair": (
         (*OF_RUN, [0, 10], [10, 40]),

@@ -3,10 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from streamlit.testing.v1 import AppTest
+
+from store import queries
+from tests.store import cube
 
 PAGES = ["consistency", "runs"]
 
@@ -264,6 +268,35 @@ def test_without_controls_the_page_says_what_to_write_into_the_study(
     text = text_of(test)
     for kind in ("consistency", "displacement", "comparators", "connectivity"):
         assert f'kind = "{kind}"' in text
+
+
+def test_averages_on_several_sets_are_drawn_one_at_a_time(
+    cube_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = queries.comparators
+
+    def on_two_sets(*asked: Any) -> pl.DataFrame:
+        clean = stored(*asked)
+        fog = {"eval_id": cube.FOGGY, "corruption": "fog"}
+        return pl.concat(
+            [
+                clean,
+                clean.with_columns(
+                    severity=pl.lit(2, clean["severity"].dtype),
+                    **{name: pl.lit(value) for name, value in fog.items()},
+                ),
+            ]
+        )
+
+    monkeypatch.setattr("store.queries.comparators", on_two_sets)
+    # A home of its own, as answers are kept by home.
+    home = Path(shutil.copytree(cube_home, tmp_path / "home"))
+    test = cube_page(home, monkeypatch, averages_on=cube.FOGGY)
+    assert not test.exception
+    (choice,) = (each for each in test.selectbox if each.label == "Averages on")
+    assert len(choice.options) == 2
+    assert choice.value == cube.FOGGY
+    assert drawn(test).count("What averages gain, test set") == 1
 
 
 def test_pairs_and_weighting_are_those_of_the_link(

@@ -66,7 +66,7 @@ schema: $(VENV)/ready
 STUDIES = cifar10_labels cifar10_ten_thousand cifar10_ten_thousand_augmented digits mnist_labels \
   digits_labels cifar10_collapse cifar10_mlp cifar10_mlp_collapse cifar10_vit cifar10_vgg \
   cifar10_freezing digits_sensitivity digits_replay cifar10_replay cifar10_recipes \
-  cifar10_noisy_labels cifar10_norm_layers
+  cifar10_noisy_labels cifar10_norm_layers cifar10_averages cifar10_noise cifar10_four_thousand
 .PHONY: gallery gallery-anew
 gallery: $(VENV)/ready
 	FEATDYN_HOME=gallery FEATDYN_READONLY=1 $(BIN)/streamlit run app/main.py --server.port $(PORT)

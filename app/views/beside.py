@@ -144,8 +144,9 @@ def _gains(scene: Scene, gained: pl.DataFrame) -> None:
             scene.study,
             scene.run_ids,
             ("comparators",),
-            f"{shown}. Null: 0, the last network. Paired by run; 95 % over seeds (Student's t), no "
-            "interval for one seed. BatchNorm of SWA estimated anew, others' own.",
+            f"{shown}, n = {sets[key].n:,}. Null: 0, the last network. Paired by run; 95 % over "
+            "seeds (Student's t), no interval for one seed. BatchNorm of SWA estimated anew, of "
+            "others their own.",
         ),
     )
 

@@ -75,12 +75,13 @@ def _comparators(scene: Scene) -> None:
     if stored.is_empty():
         _missing("comparators")
         return
-    in_order = scene.named(stored).sort(
+    named = scene.named(stored)
+    _gains(scene, averages.gains(named))
+    in_order = named.sort(
         pl.col("run_id").cast(pl.Enum(scene.run_ids)),
         "eval_id",
         pl.col("comparator").cast(pl.Enum(list(averages.NETWORKS))),
     )
-    _gains(scene, averages.gains(in_order))
     table = in_order.select(
         pl.col("comparator").replace(averages.NETWORKS).alias("network"),
         (100 * pl.col("accuracy")).alias("accuracy"),

@@ -32,30 +32,26 @@ kind = "controls"
 controls = ["other_seed", "other_example", "random_parameters"]"""
 
 NOT_COMPARED = "no arm of this study has random labels or permuted pixels beside one of true labels"
+DRAWN = {
+    "own_accuracy": (
+        "What an earlier shallow part retains under the final deep part, against how accurate that "
+        "earlier network was itself, a line a run"
+    ),
+    "displacement": (
+        "What an earlier shallow part retains under the final deep part, against how far its "
+        "features still had to move, a line a run"
+    ),
+}
 ABOUT_MATCHED = {
     "own_accuracy": (
-        "What an earlier shallow part retains under the final deep part, against how accurate that "
-        "earlier network was itself, a line a run, coloured by its share of random labels. Lines "
-        "that coincide mean that a fall at equal epochs comes from how little had been learned."
+        ", coloured by its share of random labels. Lines that coincide mean that a fall at equal "
+        "epochs comes from how little had been learned."
     ),
     "displacement": (
-        "What an earlier shallow part retains under the final deep part, against how far its "
-        "features still had to move, a line a run, coloured by its share of random labels. A lower "
-        "line keeps less at an equal distance."
+        ", coloured by its share of random labels. A lower line keeps less at an equal distance."
     ),
 }
-ABOUT_NULLS = {
-    "own_accuracy": (
-        "What an earlier shallow part retains under the final deep part, against how accurate that "
-        "earlier network was itself, a line a run. Grey: the nulls. Where a line lies within a "
-        "band, that null does as well."
-    ),
-    "displacement": (
-        "What an earlier shallow part retains under the final deep part, against how far its "
-        "features still had to move, a line a run. Grey: the nulls. Where a line lies within a "
-        "band, that null does as well."
-    ),
-}
+ABOUT_NULLS = ". Grey: the nulls. Where a line lies within a band, that null does as well."
 
 
 def render() -> None:
@@ -142,7 +138,7 @@ def _pictures(
     first = next(iter(noise))
     nulls = _nulls(scene, set(points.filter(pl.col("arm") == first)["run_id"]))
     alone = len(compared.arms) == 1
-    about, beside = (ABOUT_NULLS, "nulls") if alone else (ABOUT_MATCHED, "share of random labels")
+    beside = "nulls" if alone else "share of random labels"
     with st.container(horizontal=True, gap="medium"):
         for matched_by in findings.MATCHED_BY:
             if points[matched_by].null_count() < len(points):
@@ -150,7 +146,7 @@ def _pictures(
                 figure(
                     partial(charts.retention_by_noise, points, bands, matched_by, noise, permuted),
                     rules.with_nulls(points, bands),
-                    about=about[matched_by],
+                    about=DRAWN[matched_by] + (ABOUT_NULLS if alone else ABOUT_MATCHED[matched_by]),
                     name=f"retention by {beside} against {matched_by.replace('_', ' ')}",
                     provenance=scene.provenance(
                         *("matched_points", "retentions", "arm_settings"),

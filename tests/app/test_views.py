@@ -291,12 +291,14 @@ def test_averages_on_several_sets_are_drawn_one_at_a_time(
     monkeypatch.setattr("store.queries.comparators", on_two_sets)
     # A home of its own, as answers are kept by home.
     home = Path(shutil.copytree(cube_home, tmp_path / "home"))
-    test = cube_page(home, monkeypatch, averages_on=cube.FOGGY)
-    assert not test.exception
-    (choice,) = (each for each in test.selectbox if each.label == "Averages on")
-    assert len(choice.options) == 2
-    assert choice.value == cube.FOGGY
-    assert drawn(test).count("What averages gain, test set") == 1
+    # Clean images come first, whatever their identities.
+    for link, shown in (({}, cube.TEST), ({"averages_on": cube.FOGGY}, cube.FOGGY)):
+        test = cube_page(home, monkeypatch, **link)
+        assert not test.exception
+        (choice,) = (each for each in test.selectbox if each.label == "Averages on")
+        assert len(choice.options) == 2
+        assert choice.value == shown
+        assert drawn(test).count("What averages gain, test set") == 1
 
 
 def test_pairs_and_weighting_are_those_of_the_link(
